@@ -1,0 +1,20 @@
+"""Fixtures that every part uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real slides and clinical tables; tests that need it are skipped without it."""
+    folder = os.environ.get("CRPNET_BENCH_TEST_DATA")
+    if not folder:
+        pytest.skip("CRPNET_BENCH_TEST_DATA is not set: real slides and tables are not at hand")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"CRPNET_BENCH_TEST_DATA names {path}, which is not a folder")
+    return path
