@@ -1,0 +1,169 @@
+"""Settings of a run: TOML in, checked, with a stable fingerprint.
+
+Every key changes something, has its default here and is printed by `crpnet-bench config show`.
+Sizes that change results (batch, tile budget, threads) are settings, not machine state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from crpnet_bench.errors import ConfigError, did_you_mean, shorten
+
+__all__ = [
+    "DEFAULT_MODELS",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "RunConfig",
+    "Settings",
+    "TilingConfig",
+    "TrainConfig",
+    "load_config",
+]
+
+DEFAULT_MODELS = ("crpnet", "uiss_2002", "ssign", "karakiewicz_refit", "leibovich_2003")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused, fingerprint by content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the sha256 of the settings as canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class TilingConfig(Settings):
+    """How a slide becomes tiles."""
+
+    mpp: float = Field(0.5, gt=0, description="micrometres a pixel; 0.5 is 20x")
+    tile_px: int = Field(224, ge=16, description="side of a tile, in pixels at `mpp`")
+    entropy_threshold: float = Field(
+        5.0, ge=0, le=8, description="bits; a tile of lower grey-level entropy is dropped"
+    )
+
+
+class EncoderConfig(Settings):
+    """How a tile becomes a feature vector."""
+
+    name: str = "resnet50-trunc"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: int = Field(8, ge=1)
+
+
+class ModelConfig(Settings):
+    """The network: linear to `attention_dim`, tanh, linear, softmax over tiles, MLP."""
+
+    attention_dim: int = Field(128, ge=1)
+    hidden_dim: int = Field(128, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainConfig(Settings):
+    """How the network is fitted; defaults as in the CRPNet article."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    batch_bags: int = Field(64, ge=1, description="bags in one optimizer step")
+    iterations: int = Field(300, ge=1, description="optimizer steps")
+    inits: int = Field(
+        5, ge=1, description="initialisations whose probabilities are averaged; 1 is the article's"
+    )
+    inner_folds: int = Field(
+        5, ge=2, description="folds inside the training patients for out-of-fold risks"
+    )
+    tile_budget: int = Field(20_000, ge=1, description="tiles held in one packed chunk")
+    threads: int = Field(2, ge=1, description="CPU threads of a fit")
+
+
+class EvaluationConfig(Settings):
+    """What is reported."""
+
+    horizons_months: tuple[float, ...] = (36.0, 60.0)
+    level: float = Field(0.95, gt=0.5, lt=1)
+
+
+class RunConfig(Settings):
+    """Everything that decides what `crpnet-bench run` computes."""
+
+    cohort: str = "demo"
+    split: str | None = Field(None, description="a file in splits/; the cohort's default if empty")
+    models: tuple[str, ...] = DEFAULT_MODELS
+    primary_model: str = "crpnet"
+    primary_metric: str = "auc"
+    seed: int = Field(0, ge=0)
+    tiling: TilingConfig = TilingConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Check `values`, naming the first wrong key or value.
+
+        Raises:
+            ConfigError: an unknown key (with the nearest known one) or an impossible value.
+        """
+        _refuse_unknown(cls, values, source, ())
+        try:
+            return cls.model_validate(dict(values))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"{source}: {key} = {shorten(first['input'])}: {first['msg']}"
+            ) from error
+
+
+def _refuse_unknown(
+    model: type[BaseModel], values: Mapping[str, Any], source: str, path: tuple[str, ...]
+) -> None:
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            name = ".".join((*path, key))
+            hint = did_you_mean(key, model.model_fields)
+            raise ConfigError(f"{source}: unknown key {name!r}; {hint}")
+        section = field.annotation
+        if (
+            isinstance(value, Mapping)
+            and isinstance(section, type)
+            and issubclass(section, Settings)
+        ):
+            _refuse_unknown(section, value, source, (*path, key))
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Settings from a TOML file, then the command line's own.
+
+    Args:
+        path: a TOML file, or None for the defaults.
+        overrides: top-level keys given on the command line; None values are skipped.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or holds an unknown key or value.
+    """
+    values: dict[str, Any] = {}
+    source = "command line"
+    if path is not None:
+        source = str(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: no such file; expected a TOML file") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: not readable as TOML; {error}") from error
+    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    return RunConfig.from_mapping(values, source)
