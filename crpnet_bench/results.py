@@ -116,7 +116,7 @@ def conform(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     for name, dtype in columns.items():
         values = frame[name].to_numpy(dtype=object) if name in frame else [pd.NA] * len(frame)
         try:
-            done[name] = pd.Series(pd.array(values, dtype=dtype), index=index)
+            done[name] = pd.Series(values, dtype=dtype, index=index)  # type: ignore[call-overload]
         except (TypeError, ValueError) as error:
             raise InputError(f"column {name!r}: expected {dtype}; {error}") from error
     return pd.DataFrame(done, index=index)
