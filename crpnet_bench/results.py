@@ -49,6 +49,7 @@ PREDICTION_COLUMNS: Mapping[str, str] = {
     "risk_group": "string",  # high (strictly above the cut-off) | low
     "threshold": "Float64",
     "cutoff": "Float64",
+    "risk_sd": "Float64",  # SD of the training risk: the unit of a hazard ratio "per SD"
     "in_sample": "boolean",  # the model was fitted on this patient: "apparent"
     "status": "string",  # ok | missing
     "reason": "string",
@@ -116,7 +117,7 @@ def conform(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     for name, dtype in columns.items():
         values = frame[name].to_numpy(dtype=object) if name in frame else [pd.NA] * len(frame)
         try:
-            done[name] = pd.Series(values, dtype=dtype, index=index)  # type: ignore[call-overload]
+            done[name] = pd.Series(values, dtype=dtype, index=index)
         except (TypeError, ValueError) as error:
             raise InputError(f"column {name!r}: expected {dtype}; {error}") from error
     return pd.DataFrame(done, index=index)

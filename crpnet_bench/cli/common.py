@@ -17,6 +17,8 @@ from crpnet_bench.progress import Progress, Task
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 __all__ = [
     "FAILURES_RECORDED",
@@ -101,11 +103,13 @@ def progress() -> Progress:
 
 
 class _BarTask:
-    def __init__(self, bars: Any, bar: Any) -> None:
+    def __init__(self, bars: RichProgress, bar: TaskID) -> None:
         self._bars, self._bar = bars, bar
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        self._bars.update(self._bar, advance=count, **({"note": note} if note else {}))
+        self._bars.update(self._bar, advance=count)
+        if note:
+            self._bars.update(self._bar, note=note)
 
 
 class _BarProgress:
