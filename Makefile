@@ -1,0 +1,56 @@
+# Two commands matter: `make run` does the main job on the embedded cohort, `make test` tests.
+# Everything is installed into .venv; only Python 3.11 or newer, pip and make are needed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run dashboard check format test test-slow test-browser test-perf lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	  --constraint constraints.txt --editable '.[dev,export]' | grep -v 'already satisfied' || true
+	$(BIN)/python -c 'import crpnet_bench'
+	@touch $@
+
+install: $(INSTALLED)  ## make .venv with everything in it
+
+run: $(INSTALLED)  ## train and evaluate on the embedded synthetic cohort
+	$(BIN)/crpnet-bench run
+
+dashboard: $(INSTALLED)  ## open the dashboard on this machine
+	$(BIN)/streamlit run dashboard/app.py
+
+check: $(INSTALLED)  ## lint, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(INSTALLED)  ## all tests but slow, browser, gpu and perf
+	$(BIN)/python -m pytest -m 'not slow and not browser and not gpu and not perf' \
+	  --cov --cov-report=term --cov-fail-under=85
+
+test-slow: $(INSTALLED)  ## tests that take minutes
+	$(BIN)/python -m pytest -m 'slow and not browser and not gpu and not perf'
+
+test-browser: $(INSTALLED)  ## tests in a real Chromium (Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -m browser
+
+test-perf: $(INSTALLED)  ## benchmarks, as ratios in one run
+	$(BIN)/python -m pytest -m perf -s
+
+lock: $(INSTALLED)  ## pin the versions that are installed now
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:  ## remove caches and the virtual environment
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
