@@ -1,0 +1,147 @@
+"""What is learned from risks is learned out-of-fold on the training patients, then locked.
+
+A network's risks for patients it was fitted on say nothing (training AUC 1.00 for pure noise),
+so cut-off, threshold and scale come from inner cross-validation and never change afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crpnet_bench.errors import ModelError
+from crpnet_bench.models.base import CohortData, FittedModel, RiskModel
+from crpnet_bench.progress import Progress, SilentProgress
+
+__all__ = ["Locked", "assign_inner_folds", "derived_seed", "lock", "out_of_fold"]
+
+CLASS_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """Quantities learned on out-of-fold training risks.
+
+    Attributes:
+        cutoff: median risk; a patient strictly above it is at high risk.
+        risk_sd: standard deviation of the risk, the unit of "hazard ratio per SD".
+        threshold: a probability at or above it is called positive.
+    """
+
+    cutoff: float
+    risk_sd: float
+    threshold: float = CLASS_THRESHOLD
+
+    def apply(self, predicted: pd.DataFrame) -> pd.DataFrame:
+        """The predictions with class, risk group and the locked quantities as columns."""
+        ok = (predicted["status"] == "ok").to_numpy()
+        risk = predicted["risk"].to_numpy(np.float64)
+        probability = predicted["probability"].to_numpy(np.float64)
+        classes = np.where(probability >= self.threshold, 1.0, 0.0)
+        classes[~(ok & np.isfinite(probability))] = np.nan
+        groups = np.where(risk > self.cutoff, "high", "low").astype(object)
+        groups[~ok | np.isnan(self.cutoff)] = None
+        return predicted.assign(
+            predicted_class=pd.array(classes, dtype="Int64"),
+            risk_group=pd.array(groups, dtype="string"),
+            threshold=self.threshold,
+            cutoff=self.cutoff,
+            risk_sd=self.risk_sd,
+        )
+
+
+def lock(out_of_fold_risks: pd.DataFrame) -> Locked:
+    """Learn cut-off and scale from out-of-fold risks of the training patients.
+
+    Quantities that cannot be learned (no patient has a risk) are NaN; what depends on them is
+    then "not estimable" in the metrics, with the reason.
+    """
+    usable = out_of_fold_risks.loc[out_of_fold_risks["status"] == "ok", "risk"]
+    risks = usable.to_numpy(np.float64)
+    if risks.size == 0:
+        return Locked(cutoff=float("nan"), risk_sd=float("nan"))
+    spread = float(np.std(risks, ddof=1)) if risks.size > 1 else float("nan")
+    return Locked(cutoff=float(np.median(risks)), risk_sd=spread)
+
+
+def assign_inner_folds(labels: pd.Series[Any], folds: int, seed: int) -> pd.Series[Any]:
+    """A fold 0..folds-1 for each patient, events dealt out evenly.
+
+    Args:
+        labels: indexed by patient_id, 1 = event observed.
+        folds: how many.
+        seed: decides the shuffle, nothing else does.
+    """
+    generator = np.random.default_rng(seed)
+    assigned = pd.Series(0, index=labels.index, dtype="int64")
+    start = 0
+    for value in (1, 0):
+        members = np.sort(labels.index[labels == value].to_numpy(dtype=object))
+        order = generator.permutation(len(members))
+        # The second class goes on where the first stopped, so that fold sizes differ by one.
+        assigned.loc[members[order]] = (np.arange(len(members)) + start) % folds
+        start += len(members)
+    return assigned
+
+
+def out_of_fold(
+    model: RiskModel,
+    data: CohortData,
+    inner_fold: pd.Series[Any],
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Predictions for the training patients by models that did not see them.
+
+    Args:
+        model: fitted anew for each inner fold.
+        data: the training patients, with outcomes.
+        inner_fold: fold of each patient, by patient_id.
+        seed: of the whole; each fold derives its own.
+        progress: told of each finished fold.
+
+    Returns:
+        As `FittedModel.predict`, with the column `inner_fold`; a patient of a fold that cannot
+        be fitted is missing, with the reason.
+    """
+    parts = []
+    folds = sorted(set(inner_fold))
+    reporter = progress or SilentProgress()
+    with reporter.task(f"{model.name}: out-of-fold", len(folds), "folds") as task:
+        for fold in folds:
+            held_out = list(inner_fold.index[inner_fold == fold])
+            used = list(inner_fold.index[inner_fold != fold])
+            parts.append(
+                _predict_held_out(
+                    model, data.take(used), data.take(held_out), seed + 1 + fold
+                ).assign(inner_fold=fold)
+            )
+            task.advance()
+    return pd.concat(parts).loc[data.patient_ids]
+
+
+def derived_seed(seed: int, *path: int) -> int:
+    """A seed for one part of a run, independent of its neighbours'."""
+    return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
+
+
+def _predict_held_out(
+    model: RiskModel, train: CohortData, held_out: CohortData, seed: int
+) -> pd.DataFrame:
+    try:
+        fitted: FittedModel = model.fit(train, seed=seed, progress=SilentProgress())
+        return fitted.predict(held_out)
+    except ModelError as error:
+        return pd.DataFrame(
+            {
+                "risk": np.nan,
+                "probability": np.nan,
+                "status": "missing",
+                "reason": f"inner fold not fitted: {error}",
+            },
+            index=pd.Index(held_out.patient_ids, name="patient_id"),
+        )

@@ -1,0 +1,290 @@
+"""Predictions and outcomes in, metrics with intervals out. Pure: no files, no torch, no clock.
+
+Everything that shows a number calls this: the runner, `crpnet-bench evaluate`, the dashboard's
+filtered views. One row is one number of one model on one set of patients; what cannot be
+estimated is a row with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crpnet_bench import stats
+from crpnet_bench.config import EvaluationConfig
+from crpnet_bench.errors import InputError
+from crpnet_bench.results import METRIC_COLUMNS, conform
+from crpnet_bench.stats.estimate import Estimate, not_estimable
+from crpnet_bench.stats.inputs import Bools, Floats, Ints
+
+__all__ = ["evaluate"]
+
+_GROUP = ["run_id", "model", "member", "cohort", "split", "role", "in_sample"]
+_UNSTABLE_EVENTS = 5
+_RATES = (
+    "accuracy", "precision", "recall", "fpr", "fnr", "specificity", "npv", "f1", "mcc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One model's predictions on one set of patients, beside their outcomes (n rows each)."""
+
+    risk: Floats
+    probability: Floats
+    predicted_class: Floats
+    high: Floats  # 1 high, 0 low, NaN where no cut-off was learned
+    risk_sd: float
+    threshold: float
+    time: Floats  # months
+    status: Ints  # 0 censored, 1 event, 2 competing death
+    fold: Ints | None  # pairs are compared within a fold only; None: one fold
+
+    @property
+    def n(self) -> int:
+        return len(self.time)
+
+    @cached_property
+    def event(self) -> Bools:
+        return np.asarray(self.status == 1, dtype=np.bool_)
+
+    @property
+    def events(self) -> int:
+        return int(self.event.sum())
+
+
+def evaluate(
+    predictions: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    *,
+    subgroups: Mapping[str, pd.Index[Any] | set[str]] | None = None,
+    settings: EvaluationConfig | None = None,
+) -> pd.DataFrame:
+    """All metrics of every model, role and subgroup.
+
+    Args:
+        predictions: the `predictions` table (`crpnet_bench.results.PREDICTION_COLUMNS`).
+        outcomes: `patient_id`, `time` (months), `status` (0 censored, 1 event, 2 competing
+            death), one row a patient. Competing deaths are censored in every cause-specific
+            statistic and count as "no event" in the ever-recorded label.
+        subgroups: name -> patients, beside "all", which is always there.
+        settings: horizons in months and the confidence level.
+
+    Returns:
+        The `metrics` table, one row a number.
+
+    Raises:
+        InputError: a predicted patient has no outcome, or one patient has two.
+    """
+    chosen = settings or EvaluationConfig()
+    joined = _join(predictions, outcomes)
+    everyone = {"all": None} | dict(subgroups or {})
+    rows: list[dict[str, Any]] = []
+    for keys, part in joined.groupby(_GROUP, dropna=False, sort=False):
+        names = dict(zip(_GROUP, keys, strict=True))
+        for subgroup, members in everyone.items():
+            chosen_rows = part if members is None else part[part["patient_id"].isin(list(members))]
+            heading = names | {"subgroup": subgroup}
+            rows.extend(heading | row for row in _measure(chosen_rows, chosen))
+    return conform(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), METRIC_COLUMNS)
+
+
+def _join(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    table = outcomes[["patient_id", "time", "status"]].rename(columns={"status": "outcome_status"})
+    twice = table["patient_id"][table["patient_id"].duplicated()]
+    if len(twice):
+        raise InputError(f"patient {twice.iloc[0]!r} has two outcomes; expected one row a patient")
+    unknown = sorted(set(predictions["patient_id"]) - set(table["patient_id"]))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} predicted patients have no outcome (first: {unknown[0]!r}); "
+            "expected the cohort that was predicted"
+        )
+    return predictions.merge(table, on="patient_id", how="left", validate="many_to_one")
+
+
+def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[str, Any]]:
+    usable = part[(part["status"] == "ok") & part["risk"].notna() & part["time"].notna()]
+    sample = _sample(usable)
+    counts = {"n": sample.n, "events": sample.events}
+    missing = len(part) - len(usable)
+    yield counts | _row(
+        "n_missing",
+        Estimate(value=float(missing), method="count", reason=_why_missing(part, usable)),
+    )
+    for metric, horizon, estimate in _estimates(sample, settings):
+        yield counts | _row(metric, estimate, horizon)
+
+
+def _sample(rows: pd.DataFrame) -> _Sample:
+    fold = rows[["repeat", "fold", "inner_fold"]].astype("Float64").fillna(-1)
+    codes = fold.groupby(list(fold.columns), sort=True).ngroup().to_numpy().astype(np.int64)
+    group = rows["risk_group"].map({"high": 1.0, "low": 0.0})
+    return _Sample(
+        risk=_floats(rows["risk"]),
+        probability=_floats(rows["probability"]),
+        predicted_class=_floats(rows["predicted_class"]),
+        high=_floats(group),
+        risk_sd=_first(rows["risk_sd"]),
+        threshold=_first(rows["threshold"]),
+        time=_floats(rows["time"]),
+        status=rows["outcome_status"].to_numpy(np.int64),
+        fold=codes if len(np.unique(codes)) > 1 else None,
+    )
+
+
+def _floats(column: pd.Series[Any]) -> Floats:
+    numbers = column.astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def _first(column: pd.Series[Any]) -> float:
+    known = column.dropna()
+    return float(known.iloc[0]) if len(known) else float("nan")
+
+
+def _why_missing(part: pd.DataFrame, usable: pd.DataFrame) -> str | None:
+    left = part.drop(usable.index)
+    if left.empty:
+        return None
+    reasons = left["reason"].fillna("no time to event").value_counts()
+    return "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+
+
+def _row(metric: str, estimate: Estimate, horizon: float | None = None) -> dict[str, Any]:
+    reason = "; ".join(text for text in (estimate.reason, estimate.warning) if text) or None
+    return {
+        "metric": metric,
+        "horizon_months": horizon,
+        "value": estimate.value,
+        "ci_low": estimate.ci_low,
+        "ci_high": estimate.ci_high,
+        "ci_level": estimate.level,
+        "ci_method": estimate.method or None,
+        "status": "ok" if estimate.estimable else "not estimable",
+        "reason": reason,
+    }
+
+
+_Named = tuple[str, float | None, Estimate]
+
+
+def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
+    level = settings.level
+    yield "auc", None, stats.roc_auc(sample.event, sample.risk, fold=sample.fold, level=level)
+    yield from _classification(sample, level)
+    yield (
+        "c_index",
+        None,
+        stats.concordance_index(
+            sample.time, sample.event, sample.risk, fold=sample.fold, level=level
+        ),
+    )
+    yield from _hazard_ratios(sample, level)
+    for horizon in settings.horizons_months:
+        yield from _at_horizon(sample, horizon, level)
+
+
+def _classification(sample: _Sample, level: float) -> Iterator[_Named]:
+    known = ~np.isnan(sample.predicted_class)
+    if not known.any():
+        for name in _RATES:
+            yield name, None, not_estimable("the model gives no class", level=level)
+        return
+    table = stats.confusion(sample.event[known], sample.predicted_class[known] == 1, level=level)
+    for name in ("tp", "fp", "tn", "fn"):
+        yield name, None, Estimate(value=float(getattr(table, name)), method="count", level=level)
+    for name in _RATES:
+        yield name, None, getattr(table, name)
+
+
+def _hazard_ratios(sample: _Sample, level: float) -> Iterator[_Named]:
+    if not np.isfinite(sample.risk_sd) or sample.risk_sd <= 0:
+        reason = "the training risk has no spread to scale by"
+        yield "hr_per_sd", None, not_estimable(reason, level=level)
+        yield "hr_per_sd_p", None, not_estimable(reason, level=level)
+    else:
+        yield from _cox(sample, sample.risk / sample.risk_sd, "hr_per_sd", level)
+    known = ~np.isnan(sample.high)
+    unsplit = _unsplit(sample, known)
+    if unsplit:
+        for name in ("hr_high_low", "hr_high_low_p", "logrank_p"):
+            yield name, None, not_estimable(unsplit, level=level)
+        return
+    yield from _cox(sample, sample.high, "hr_high_low", level)
+    test = stats.logrank(sample.time, sample.event, sample.high)
+    yield "logrank_p", None, _p_value(test.p_value, test.reason, "log-rank test", level)
+
+
+def _unsplit(sample: _Sample, known: Bools) -> str | None:
+    if not known.all() or not known.size:
+        return "no risk groups: no cut-off was learned"
+    high, low = int((sample.high == 1).sum()), int((sample.high == 0).sum())
+    if high == 0 or low == 0:
+        return f"one risk group only ({high} high, {low} low)"
+    return None
+
+
+def _cox(sample: _Sample, covariate: Floats, name: str, level: float) -> Iterator[_Named]:
+    strata = sample.fold
+    fit = stats.cox_ph(
+        sample.time, sample.event, pd.DataFrame({"risk": covariate}), strata=strata, level=level
+    )
+    term = fit.terms.get("risk")
+    if term is None or term.hazard_ratio is None:
+        reason = fit.reason or "the Cox model has no estimate"
+        yield name, None, not_estimable(reason, method=fit.method, level=level)
+        yield f"{name}_p", None, not_estimable(reason, method=fit.method, level=level)
+        return
+    estimate = Estimate(
+        value=term.hazard_ratio,
+        ci_low=term.ci_low,
+        ci_high=term.ci_high,
+        level=level,
+        method=fit.method,
+        warning=_events_by_group(sample) if name == "hr_high_low" else None,
+    )
+    yield name, None, estimate
+    yield f"{name}_p", None, _p_value(term.p_value, None, fit.method, level)
+
+
+def _events_by_group(sample: _Sample) -> str:
+    told = []
+    for label, code in (("high", 1), ("low", 0)):
+        member = sample.high == code
+        told.append(f"{label} {int(sample.event[member].sum())}/{int(member.sum())}")
+    least = min(int(sample.event[sample.high == code].sum()) for code in (0, 1))
+    unstable = f"; unstable, fewer than {_UNSTABLE_EVENTS} events in a group"
+    return f"events/patients: {', '.join(told)}" + (unstable if least < _UNSTABLE_EVENTS else "")
+
+
+def _p_value(p: float | None, reason: str | None, method: str, level: float) -> Estimate:
+    if p is None:
+        return not_estimable(reason or "no P value", method=method, level=level)
+    return Estimate(value=p, method=method, level=level)
+
+
+def _at_horizon(sample: _Sample, horizon: float, level: float) -> Iterator[_Named]:
+    """Ever-recorded labels ignore follow-up; these are weighted by inverse censoring."""
+    if sample.fold is not None:
+        reason = "risks of different folds are not comparable; see the pooled validation rows"
+        for name in ("auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
+            yield name, horizon, not_estimable(reason, level=level)
+        return
+    auc = stats.time_dependent_auc(sample.time, sample.event, sample.risk, [horizon], level=level)
+    yield "auc_t", horizon, auc[0]
+    known = ~np.isnan(sample.predicted_class)
+    if not known.all() or not known.size:
+        for name in ("sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
+            yield name, horizon, not_estimable("the model gives no class", level=level)
+        return
+    rates = stats.time_dependent_rates(
+        sample.time, sample.event, sample.predicted_class, 0.5, [horizon], level=level
+    )[0]
+    for name in ("sensitivity", "specificity", "ppv", "npv"):
+        yield f"{name}_t", horizon, getattr(rates, name)
