@@ -1,0 +1,1 @@
+"""Risk models: what gives a patient a risk, from tiles, scores or clinical variables."""
