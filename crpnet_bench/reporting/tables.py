@@ -1,0 +1,136 @@
+"""Metrics as tables for people: the layout of the CRPNet article's Table 1, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["TABLE_ONE_ROWS", "Block", "blocks", "format_interval", "format_p", "table_one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One set of patients of a run, with the heading that says what its numbers mean."""
+
+    role: str
+    in_sample: bool
+    heading: str
+
+
+_BLOCKS = (
+    Block("train", True, "Training, apparent (fitted on these patients: optimistic)"),
+    Block("train", False, "Training, out-of-fold (inner cross-validation)"),
+    Block("validation", False, "Validation"),
+    Block("test", False, "Test"),
+    Block("external", False, "External validation"),
+)
+
+# Metric -> label; percentages as in the article, the others as numbers.
+TABLE_ONE_ROWS: Mapping[str, str] = {
+    "auc": "AUC",
+    "accuracy": "Accuracy, %",
+    "precision": "Precision, %",
+    "recall": "Recall, %",
+    "fpr": "False-positive rate, %",
+    "fnr": "False-negative rate, %",
+    "c_index": "Harrell's C-index",
+    "hr_per_sd": "Hazard ratio per SD of training risk",
+    "hr_high_low": "Hazard ratio, high against low risk",
+    "logrank_p": "Log-rank P",
+}
+_PERCENT = {"accuracy", "precision", "recall", "fpr", "fnr"}
+_P_VALUES = {"logrank_p"}
+NOT_ESTIMABLE = "not estimable"
+
+
+def blocks(metrics: pd.DataFrame) -> list[Block]:
+    """The sets of patients that these metrics speak of, in reading order."""
+    return [block for block in _BLOCKS if len(_rows(metrics, block))]
+
+
+def table_one(
+    metrics: pd.DataFrame, block: Block, models: Sequence[str], subgroup: str = "all"
+) -> pd.DataFrame:
+    """One block of Table 1: a row a metric, a column a model.
+
+    Args:
+        metrics: the `metrics` table of one run.
+        block: which patients.
+        models: columns, in this order.
+        subgroup: "all" or a named subgroup.
+
+    Returns:
+        Text cells such as "0.879 (0.783-0.943)"; what cannot be estimated says so.
+    """
+    rows = _rows(metrics, block)
+    rows = rows[(rows["subgroup"] == subgroup) & rows["member"].isna()]
+    cells = {(row["model"], row["metric"]): row for row in rows.to_dict("records")}
+    table: list[dict[str, str]] = [{"": "Patients (events)"} | _sizes(cells, models)]
+    for metric, label in TABLE_ONE_ROWS.items():
+        line = {"": label}
+        for model in models:
+            line[model] = _cell(metric, cells.get((model, metric)))
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+def _rows(metrics: pd.DataFrame, block: Block) -> pd.DataFrame:
+    role = metrics["role"] == block.role
+    return metrics[role & (metrics["in_sample"].fillna(False) == block.in_sample)]
+
+
+def _sizes(
+    cells: Mapping[tuple[str, str], Mapping[Any, Any]], models: Sequence[str]
+) -> dict[str, str]:
+    sizes = {}
+    for model in models:
+        row = cells.get((model, "auc"))
+        missing = cells.get((model, "n_missing"))
+        left_out = int(missing["value"]) if missing is not None else 0
+        text = "" if row is None else f"{row['n']} ({row['events']})"
+        sizes[model] = f"{text}, {left_out} missing" if left_out else text
+    return sizes
+
+
+def _cell(metric: str, row: Mapping[Any, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["status"] != "ok":
+        return NOT_ESTIMABLE
+    if metric in _P_VALUES:
+        return format_p(row["value"])
+    scale, digits = (100.0, 1) if metric in _PERCENT else (1.0, 2 if metric.startswith("hr") else 3)
+    return format_interval(row["value"], row["ci_low"], row["ci_high"], scale=scale, digits=digits)
+
+
+def format_interval(
+    value: float, low: float | None, high: float | None, *, scale: float = 1.0, digits: int = 3
+) -> str:
+    """A number with its interval, "0.879 (0.783-0.943)"; the interval is left out if missing.
+
+    >>> format_interval(0.8789, 0.783, 0.9431)
+    '0.879 (0.783-0.943)'
+    >>> format_interval(0.5, None, None, scale=100, digits=1)
+    '50.0'
+    """
+    text = _number(value * scale, digits)
+    if pd.isna(low) or pd.isna(high):
+        return text
+    return f"{text} ({_number(low * scale, digits)}-{_number(high * scale, digits)})"
+
+
+def _number(value: float, digits: int) -> str:
+    # A hazard ratio from Firth's method can be in the thousands: digits there are noise.
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+
+
+def format_p(p: float) -> str:
+    """A P value as journals print it.
+
+    >>> format_p(0.00004), format_p(0.0312)
+    ('<0.001', '0.031')
+    """
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
