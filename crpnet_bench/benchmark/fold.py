@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from crpnet_bench.benchmark.locking import (
@@ -135,6 +136,8 @@ def _fit(
     fitted = model.fit(train, seed=derived_seed(seed, 0), progress=progress)
     fitted.save(folder / "model")
     _write_locked(locked, folder)
+    if isinstance(fitted, BagModel):
+        write_table(_attention(fitted, data, fold), folder / "attention.parquet")
     parts = [_label(locked.apply(held_out), "train", in_sample=False)]
     for role in ("train", "validation", "test"):
         patients = fold.patients(role)
@@ -153,9 +156,31 @@ def _predict(
     parts = [_label(locked.apply(fitted.predict(data)), role, in_sample=in_sample)]
     if isinstance(fitted, BagModel):
         # Cut-off and scale were learned for the averaged model; a member has none of its own.
-        members = fitted.members(data)
+        members = Locked(cutoff=float("nan"), risk_sd=float("nan")).apply(fitted.members(data))
         parts.append(_label(members, role, in_sample=in_sample))
     return parts
+
+
+def _attention(fitted: BagModel, data: CohortData, fold: Fold) -> pd.DataFrame:
+    """One row a tile: where the network looked, in level-0 pixels of the tile's slide."""
+    parts = []
+    for patient in sorted(set(fold.roles.index) & set(data.bags)):
+        bag = data.bags[patient]
+        looked = fitted.attention(bag)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "patient_id": patient,
+                    "slide_id": np.asarray(bag.slide_ids, dtype=object)[bag.slide],
+                    "role": fold.roles[patient],
+                    "x": bag.coords[:, 0],
+                    "y": bag.coords[:, 1],
+                    "attention": looked.weights,
+                    "tile_logit": looked.tile_logit,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
 def _label(predicted: pd.DataFrame, role: str, *, in_sample: bool) -> pd.DataFrame:

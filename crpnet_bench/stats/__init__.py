@@ -34,9 +34,9 @@ _MODULES = {
     "proportions": ("proportion_interval",),
     "survival_curve": ("CurvePoint", "KaplanMeier", "kaplan_meier"),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_HOME = dict(sorted((name, module) for module, names in _MODULES.items() for name in names))
 
-__all__ = sorted(_HOME)
+__all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from crpnet_bench.stats.concordance import ConcordanceComparison as ConcordanceComparison
