@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real slides and clinical tables; tests that need it are skipped without it."""
+    """Real slides and clinical tables; tests that need them are skipped where they are absent."""
     folder = os.environ.get("CRPNET_BENCH_TEST_DATA")
     if not folder:
         pytest.skip("CRPNET_BENCH_TEST_DATA is not set: real slides and tables are not at hand")

@@ -1,0 +1,50 @@
+"""The versions and the machine that a run's numbers depend on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from crpnet_bench import __version__
+
+__all__ = ["choose_device", "describe_environment"]
+
+_PACKAGES = (
+    "duckdb", "lifelines", "numpy", "openslide-bin", "pandas", "scikit-learn", "scikit-survival",
+    "scipy", "torch", "torchvision",
+)  # fmt: skip
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu" or "cuda"; "auto" takes CUDA when it is there.
+
+    Raises:
+        ConfigError: CUDA was asked for and is not there, or the name is unknown.
+    """
+    import torch  # noqa: PLC0415 heavy; only commands that compute need it
+
+    from crpnet_bench.errors import ConfigError, did_you_mean  # noqa: PLC0415
+
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise ConfigError(f"device {wanted!r}: {did_you_mean(wanted, ['auto', 'cpu', 'cuda'])}")
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigError("device 'cuda': no CUDA device was found; use --device cpu or auto")
+    return "cuda" if wanted != "cpu" and available else "cpu"
+
+
+def describe_environment(device: str) -> dict[str, str]:
+    """Versions of everything that can change a number, and the processor or GPU."""
+    import torch  # noqa: PLC0415
+
+    found = {"crpnet-bench": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["machine"] = platform.machine()
+    found["system"] = platform.system()
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
