@@ -5,7 +5,10 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+import torch
+
 from crpnet_bench import __version__
+from crpnet_bench.errors import ConfigError, did_you_mean
 
 __all__ = ["choose_device", "describe_environment"]
 
@@ -16,15 +19,11 @@ _PACKAGES = (
 
 
 def choose_device(wanted: str) -> str:
-    """ "cpu" or "cuda"; "auto" takes CUDA when it is there.
+    """The device to compute on: "auto" takes CUDA when it is there, else the CPU.
 
     Raises:
         ConfigError: CUDA was asked for and is not there, or the name is unknown.
     """
-    import torch  # noqa: PLC0415 heavy; only commands that compute need it
-
-    from crpnet_bench.errors import ConfigError, did_you_mean  # noqa: PLC0415
-
     if wanted not in {"auto", "cpu", "cuda"}:
         raise ConfigError(f"device {wanted!r}: {did_you_mean(wanted, ['auto', 'cpu', 'cuda'])}")
     available = torch.cuda.is_available()
@@ -35,8 +34,6 @@ def choose_device(wanted: str) -> str:
 
 def describe_environment(device: str) -> dict[str, str]:
     """Versions of everything that can change a number, and the processor or GPU."""
-    import torch  # noqa: PLC0415
-
     found = {"crpnet-bench": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

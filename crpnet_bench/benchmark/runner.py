@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,15 +20,14 @@ from crpnet_bench.benchmark.environment import describe_environment
 from crpnet_bench.benchmark.fold import Fold, FoldResult, fit_fold, read_fold
 from crpnet_bench.benchmark.inputs import RunInputs, gather_inputs
 from crpnet_bench.benchmark.locking import derived_seed
-from crpnet_bench.config import RunConfig
-from crpnet_bench.errors import NotFoundError, RunError, did_you_mean
+from crpnet_bench.config import RunConfig, load_config
+from crpnet_bench.errors import ConfigError, NotFoundError, RunError, did_you_mean
 from crpnet_bench.evaluation import evaluate
 from crpnet_bench.home import Home
 from crpnet_bench.models.catalogue import build_model
 from crpnet_bench.progress import Progress
 from crpnet_bench.registry.store import Registry
 from crpnet_bench.results import (
-    METRIC_COLUMNS,
     PREDICTION_COLUMNS,
     RunRecord,
     conform,
@@ -37,7 +37,7 @@ from crpnet_bench.results import (
     write_table,
 )
 
-__all__ = ["FinishedRun", "run_benchmark"]
+__all__ = ["FinishedRun", "run_benchmark", "run_settings"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,38 @@ class FinishedRun:
     def failures(self) -> tuple[str, ...]:
         """Everything that failed and was recorded: slides and folds."""
         return (*self.slide_failures, *self.record.failures)
+
+
+def run_settings(
+    home: Home, config: Path | None, given: Mapping[str, Any], resume: str | None
+) -> RunConfig:
+    """Settings of a new run, or of the one that goes on.
+
+    Args:
+        home: where the runs lie.
+        config: a TOML file, or None.
+        given: top-level settings from the command line; None means not given.
+        resume: id of an interrupted run; then nothing else may be given.
+
+    Raises:
+        ConfigError: an unknown key, or settings beside `resume`.
+        NotFoundError: no such run.
+    """
+    if resume is None:
+        return load_config(config, given)
+    chosen = sorted(name for name, value in given.items() if value is not None)
+    if chosen or config is not None:
+        told = ", ".join([*chosen, *(["config"] if config is not None else [])])
+        raise ConfigError(f"--resume takes the run's own settings; leave out: {told}")
+    return RunConfig.from_mapping(_record(home, resume).config, f"run {resume}")
+
+
+def _record(home: Home, run_id: str) -> RunRecord:
+    folder = home.runs / run_id
+    if not (folder / "run.json").exists():
+        known = [path.parent.name for path in home.runs.glob("*/run.json")]
+        raise NotFoundError(f"run {run_id!r} does not exist; {did_you_mean(run_id, known)}")
+    return read_record(folder)
 
 
 def run_benchmark(
@@ -166,11 +198,7 @@ def _unused(runs: Path, stem: str) -> str:
 def _reopen(
     home: Home, config: RunConfig, inputs: RunInputs, device: str, run_id: str
 ) -> RunRecord:
-    folder = home.runs / run_id
-    if not (folder / "run.json").exists():
-        known = [path.parent.name for path in home.runs.glob("*/run.json")]
-        raise NotFoundError(f"run {run_id!r} does not exist; {did_you_mean(run_id, known)}")
-    record = read_record(folder)
+    record = _record(home, run_id)
     differing = [
         f"{name} was {before!r}, is {now!r}"
         for name, before, now in (
@@ -209,9 +237,7 @@ def _fold_seed(seed: int, fold: Fold) -> int:
     return derived_seed(seed, fold.repeat, fold.fold)
 
 
-def _predictions(
-    record: RunRecord, results: Mapping[tuple[str, str], FoldResult]
-) -> pd.DataFrame:
+def _predictions(record: RunRecord, results: Mapping[tuple[str, str], FoldResult]) -> pd.DataFrame:
     table = pd.concat([result.predictions for result in results.values()], ignore_index=True)
     return conform(
         table.assign(
@@ -222,8 +248,3 @@ def _predictions(
         ),
         PREDICTION_COLUMNS,
     )
-
-
-def read_metrics(folder: Path) -> pd.DataFrame:
-    """The metrics of a finished run."""
-    return conform(pd.read_parquet(folder / "metrics.parquet"), METRIC_COLUMNS)

@@ -78,8 +78,8 @@ def emit(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: st
 
 def print_table(frame: pd.DataFrame, *, title: str = "") -> None:
     """A frame as a table on stdout; missing cells are empty, wide tables are not cut."""
-    from rich.console import Console  # noqa: PLC0415 keeps --help fast
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for name, dtype in frame.dtypes.items():
@@ -115,8 +115,8 @@ class _BarTask:
 class _BarProgress:
     @contextmanager
     def task(self, description: str, total: int, unit: str = "") -> Iterator[Task]:
-        from rich import progress as rich_progress  # noqa: PLC0415 keeps --help fast
-        from rich.console import Console  # noqa: PLC0415
+        from rich import progress as rich_progress
+        from rich.console import Console
 
         columns = (
             rich_progress.TextColumn("{task.description}"),
