@@ -20,7 +20,8 @@ _MODULES = {
         "concordance_index",
     ),
     "confusion_matrix": ("ConfusionResult", "confusion"),
-    "cox": ("CoxResult", "CoxTerm", "cox_ph"),
+    "cox": ("cox_ph",),
+    "cox_result": ("CoxResult", "CoxTerm"),
     "discrimination": (
         "RocComparison",
         "RocCurve",
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from crpnet_bench.stats.concordance import concordance_index as concordance_index
     from crpnet_bench.stats.confusion_matrix import ConfusionResult as ConfusionResult
     from crpnet_bench.stats.confusion_matrix import confusion as confusion
-    from crpnet_bench.stats.cox import CoxResult as CoxResult
-    from crpnet_bench.stats.cox import CoxTerm as CoxTerm
     from crpnet_bench.stats.cox import cox_ph as cox_ph
+    from crpnet_bench.stats.cox_result import CoxResult as CoxResult
+    from crpnet_bench.stats.cox_result import CoxTerm as CoxTerm
     from crpnet_bench.stats.discrimination import RocComparison as RocComparison
     from crpnet_bench.stats.discrimination import RocCurve as RocCurve
     from crpnet_bench.stats.discrimination import RocResult as RocResult

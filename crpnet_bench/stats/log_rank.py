@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats as distributions
+from scipy import special
 
 from crpnet_bench.errors import InputError
 from crpnet_bench.stats.inputs import (
@@ -102,7 +102,7 @@ def logrank(
 
     df = max(int(np.sum(expected > 0)) - 1, 0)
     statistic, reason = _statistic(observed, expected, variance, len(labels))
-    p_value = None if statistic is None else float(distributions.chi2.sf(statistic, df))
+    p_value = None if statistic is None else float(special.chdtrc(df, statistic))
     return LogRankResult(
         statistic=statistic,
         df=df,
