@@ -235,7 +235,7 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
         "ecog": "an ECOG performance status of 0 to 4; empty where not known",
         "age": f"an age of 0 to {OLDEST_AGE:g} years, as a plain number (90 for '90 or older'); "
         "empty where not known",
-        "symptoms": "none (also incidental, asymptomatic), local or systemic; empty where not known",
+        "symptoms": "none (also incidental, asymptomatic), local or systemic; empty if not known",
         "sarcomatoid": _BOOL_EXPECTED,
         "rhabdoid": _BOOL_EXPECTED,
         "m1_ned": _BOOL_EXPECTED,
