@@ -347,14 +347,13 @@ def _as_frame(
         columns[f"{name}_min"] = pd.Series([result.minimum for result in column], dtype=values)
         columns[f"{name}_max"] = pd.Series([result.maximum for result in column], dtype=values)
         columns[f"{name}_reason"] = pd.Series([result.reason for result in column], dtype=object)
-    rows = range(len(patient_ids))
-    by_row = [
-        _row_warnings({name: column[row] for name, column in results.items()}) for row in rows
-    ]
-    columns["tnm_edition"] = pd.Series([options.tnm_edition for _ in rows], dtype=object)
-    columns["grading"] = pd.Series([options.grading for _ in rows], dtype=object)
-    columns["warnings"] = pd.Series(by_row, dtype=object)
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    frame["tnm_edition"] = options.tnm_edition
+    frame["grading"] = options.grading
+    frame["warnings"] = pd.Series(
+        [_row_warnings(row) for row in zip(*results.values(), strict=True)], dtype=object
+    )
+    return frame
 
 
 def _row_warnings(results: Iterable[ScoreResult]) -> str | None:
