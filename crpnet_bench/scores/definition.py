@@ -58,9 +58,8 @@ class Factor:
     level: Callable[[Any], str]
     points: Mapping[str, int]
 
-    def possible(self, inputs: ClinicalInputs) -> Levels:
-        """The levels that agree with what is known about a patient."""
-        value = getattr(inputs, self.name)
+    def possible(self, value: ComponentValue | None) -> Levels:
+        """The levels that agree with what is known of the component."""
         if value is None:
             return tuple(self.points)
         return tuple(dict.fromkeys(self.level(full) for full in completions(self.name, value)))
@@ -181,7 +180,8 @@ def evaluate(definition: Definition, inputs: ClinicalInputs, options: ScoreOptio
         inputs: what is known about the patient.
         options: recorded with the result.
     """
-    levels = tuple(factor.possible(inputs) for factor in definition.factors)
+    read = [_read(definition, f, getattr(inputs, f.name)) for f in definition.factors]
+    levels = tuple(levels for levels, _ in read)
     ranks, deciding = _ranks(definition, levels)
     low, high = ranks[0], ranks[-1]
     determined = low == high
@@ -197,10 +197,7 @@ def evaluate(definition: Definition, inputs: ClinicalInputs, options: ScoreOptio
         possible=tuple(definition.bound(rank) for rank in ranks),
         risk=float(low) if determined else None,
         reason=None if determined else undetermined(inputs, deciding),
-        trace=tuple(
-            _trace_line(definition, factor, getattr(inputs, factor.name), possible)
-            for factor, possible in zip(definition.factors, levels, strict=True)
-        ),
+        trace=tuple(line for _, line in read),
         definition_version=definition.version,
         citation=definition.citation,
         tnm_edition=options.tnm_edition,
@@ -232,18 +229,20 @@ def _decides(rank_of: Mapping[Levels, int], place: int) -> bool:
     )
 
 
-def _trace_line(
-    definition: Definition, factor: Factor, value: ComponentValue | None, possible: Levels
-) -> Component:
-    points = {factor.points[level] for level in possible}
-    note = "missing: " if value is None else ""
-    note += " or ".join(possible)
+@lru_cache(maxsize=65536)  # ten thousand patients repeat few values
+def _read(
+    definition: Definition, factor: Factor, value: ComponentValue | None
+) -> tuple[Levels, Component]:
+    """The levels that a component leaves, and its line of the trace."""
+    levels = factor.possible(value)
+    points = {factor.points[level] for level in levels}
+    note = ("missing: " if value is None else "") + " or ".join(levels)
     if definition.additive and len(points) > 1:
         note += f" ({min(points)} to {max(points)} points)"
     if value == "NX":
         note += " (NX counts as N0)"
     known = definition.additive and len(points) == 1
-    return Component(factor.name, value, points.pop() if known else None, note)
+    return levels, Component(factor.name, value, points.pop() if known else None, note)
 
 
 def undetermined(inputs: ClinicalInputs, deciding: tuple[str, ...]) -> str:

@@ -130,7 +130,7 @@ def _linear_predictor(inputs: ClinicalInputs) -> float | None:
     """Sum of the coefficients; None where a component leaves more than one of them."""
     total = 0.0
     for factor in _FACTORS:
-        levels = factor.possible(inputs)
+        levels = factor.possible(getattr(inputs, factor.name))
         if len(levels) > 1:
             return None
         total += _COEFFICIENTS[factor.name][levels[0]]

@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -285,10 +286,11 @@ def _why_not_an_id(text: str) -> str | None:
 def _parse_column(
     name: str, cells: Sequence[object], file: str, title: str, problems: list[Problem]
 ) -> Column:
+    parse = lru_cache(maxsize=4096)(partial(parse_component, name))  # a column repeats its cells
     values: Column = []
     for row, cell in enumerate(cells, start=_FIRST_ROW):
         try:
-            values.append(parse_component(name, cell))
+            values.append(parse(cell) if isinstance(cell, str) else parse_component(name, cell))
         except InputError:
             values.append(None)
             problems.append(Problem(file, EXPECTED[name], column=title, row=row, value=cell))
