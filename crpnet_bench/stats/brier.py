@@ -165,12 +165,13 @@ def _gate(
     checked_time = survival_times(time)
     status = event_status(event, "event")
     risks = risks_at(predicted_risk, asked.size)
-    if same_length(time=checked_time, event=status, predicted_risk=risks) == 0:
-        raise InputError("time: found no patients; expected at least one row")
+    same_length(time=checked_time, event=status, predicted_risk=risks)
     return censoring_distribution(checked_time, status), risks, asked, scalar
 
 
 def _why_not(fitted: CensoringDistribution, t: float) -> str | None:
+    if not fitted.time.size:
+        return "not estimable: no patients"
     if fitted.knows(t):
         return None
     return f"not estimable: follow-up ends at {fitted.end:g}, before {t:g}"
@@ -179,13 +180,14 @@ def _why_not(fitted: CensoringDistribution, t: float) -> str | None:
 def _loss(fitted: CensoringDistribution, risk: Floats, t: float) -> _Loss:
     state = fitted.at(t)
     loss = state.weight * (state.case - risk) ** 2
-    return _Loss(float(loss.mean()), state.influence(loss) - loss.mean())
+    average = float(loss.sum() / max(loss.size, 1))
+    return _Loss(average, state.influence(loss) - average)
 
 
 def _marginal_risk(fitted: CensoringDistribution, t: float) -> float:
     state = fitted.at(t)
     # The weighted share of events is 1 - Kaplan-Meier (Satten and Datta, Am Stat 2001;55:207).
-    return min(1.0, float(state.weight[state.case].sum() / state.weight.size))
+    return min(1.0, float(state.weight[state.case].sum() / max(state.weight.size, 1)))
 
 
 def _state_counts(state: WeightsAtTime) -> tuple[int, int]:

@@ -79,6 +79,8 @@ class CensoringDistribution:
         )
 
     def _snap(self, t: float) -> float:
+        if not self.time.size:
+            return t
         nearest = float(self.time[np.argmin(np.abs(self.time - t))])
         return nearest if abs(nearest - t) <= TIME_TOLERANCE * max(1.0, abs(t)) else t
 
@@ -114,7 +116,7 @@ class WeightsAtTime:
         still_ahead = np.cumsum(per_time[::-1])[::-1]
         drift = np.cumsum(fitted.hazard * still_ahead)
         martingale = fitted.own_jump * still_ahead[fitted.position] - drift[fitted.position]
-        return np.asarray(derivative + martingale / n, dtype=np.float64)
+        return np.asarray(derivative + martingale / max(n, 1), dtype=np.float64)
 
     def standard_error(self, derivative: Floats) -> float:
         """Standard error of the statistic with these derivatives."""

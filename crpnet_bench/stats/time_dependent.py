@@ -149,12 +149,13 @@ def _gate(
     checked_time = survival_times(time)
     status = event_status(event, "event")
     score = finite(risk, "risk")
-    if same_length(time=checked_time, event=status, risk=score) == 0:
-        raise InputError("time: found no patients; expected at least one row")
+    same_length(time=checked_time, event=status, risk=score)
     return censoring_distribution(checked_time, status), score
 
 
 def _why_not(state: WeightsAtTime) -> str | None:
+    if not state.case.size:
+        return "not estimable: no patients"
     if not state.case.any():
         return f"not estimable: no event by {state.time:g}"
     if not (state.survivor | state.competing).any():
