@@ -52,6 +52,9 @@ class TilingConfig(Settings):
     entropy_threshold: float = Field(
         5.0, ge=0, le=8, description="bits; a tile of lower grey-level entropy is dropped"
     )
+    thumbnail_mask: bool = Field(
+        True, description="spare the reading of tiles that are blank on a coarse level"
+    )
 
 
 class EncoderConfig(Settings):
@@ -68,6 +71,9 @@ class ModelConfig(Settings):
     attention_dim: int = Field(128, ge=1)
     hidden_dim: int = Field(128, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    standardize: bool = Field(
+        True, description="features minus mean, over standard deviation, of the training tiles"
+    )
 
 
 class TrainConfig(Settings):
@@ -85,6 +91,9 @@ class TrainConfig(Settings):
     )
     tile_budget: int = Field(20_000, ge=1, description="tiles held in one packed chunk")
     threads: int = Field(2, ge=1, description="CPU threads of a fit")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the attention layer's product; auto: bfloat16 where it is fast"
+    )
 
 
 class EvaluationConfig(Settings):

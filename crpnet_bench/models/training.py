@@ -1,0 +1,283 @@
+"""Fitting a bag network: batches, packed chunks, Adam.
+
+An iteration is one optimizer step on up to `batch_bags` bags. The bags of a step are packed into
+chunks under a tile budget and their gradients added, so that memory follows the budget and not
+the slides; how they are packed does not change the step. Nothing here touches a global random
+state: initial weights, order of bags and dropout come from generators made from the seed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crpnet_bench.config import TrainConfig
+from crpnet_bench.errors import ModelError
+from crpnet_bench.models.base import Bag
+from crpnet_bench.models.crpnet import BagNetwork
+from crpnet_bench.models.heads import Head
+from crpnet_bench.progress import Progress, SilentProgress
+
+__all__ = [
+    "TileStore",
+    "batches",
+    "cpu_threads",
+    "pack",
+    "standardize",
+    "train",
+    "training_dtype",
+]
+
+# Prepared tiles are kept in memory up to this size on a CPU, and up to this share of what is
+# free on a CUDA device; beyond, each chunk is read from the bags' own arrays.
+_RESIDENT_BYTES = 2 * 1024**3
+_RESIDENT_SHARE = 0.6
+_NOTE_EVERY = 10
+_ORDER_STREAM = 0x0BDE
+_DROPOUT_STREAM = 0xD40
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Use this many CPU threads inside, as many as before afterwards.
+
+    The number of threads decides how sums are split, hence their last bits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@functools.cache
+def _bfloat16_is_fast(device_type: str) -> bool:
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Without one of these, bfloat16 on a CPU is emulated and slower than float32.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+
+
+def training_dtype(
+    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> torch.dtype:
+    """The precision in which training multiplies tiles with the attention layer."""
+    if precision == "auto":
+        precision = "bfloat16" if _bfloat16_is_fast(device.type) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def pack(lengths: Sequence[int], tile_budget: int) -> list[list[int]]:
+    """Positions of consecutive bags, in chunks of at most `tile_budget` tiles.
+
+    A bag longer than the budget is a chunk of its own.
+
+    >>> pack([3, 4, 9, 2], 8)
+    [[0, 1], [2], [3]]
+    """
+    chunks: list[list[int]] = []
+    filled = 0
+    for position, length in enumerate(lengths):
+        if not chunks or filled + length > tile_budget:
+            chunks.append([])
+            filled = 0
+        chunks[-1].append(position)
+        filled += length
+    return chunks
+
+
+def batches(bags: int, batch_bags: int, iterations: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The bags of each iteration.
+
+    Up to `batch_bags` bags are one batch, the same in every iteration. More are shuffled anew
+    each epoch and cut into batches of nearly equal size, so that no step rests on a few
+    left-over bags.
+    """
+    parts = -(-bags // batch_bags)
+    order = np.arange(bags, dtype=np.int64)
+    generator = np.random.default_rng([seed, _ORDER_STREAM])
+    for iteration in range(iterations):
+        if parts > 1 and iteration % parts == 0:
+            order = generator.permutation(bags)
+        yield np.array_split(order, parts)[iteration % parts]
+
+
+def standardize(network: BagNetwork, bags: Sequence[Bag]) -> None:
+    """Set the network's offset and scale to mean and standard deviation over these bags' tiles.
+
+    Every bag weighs the same whatever its number of tiles, as it does in the loss. A feature
+    that does not vary is only centred.
+    """
+    total = np.zeros(network.shape.dimension)
+    squares = np.zeros(network.shape.dimension)
+    for bag in bags:
+        features = np.asarray(bag.features, dtype=np.float64)
+        total += features.mean(axis=0)
+        squares += (features**2).mean(axis=0)
+    mean = total / len(bags)
+    variance = np.maximum(squares / len(bags) - mean**2, 0.0)
+    deviation = np.sqrt(variance)
+    varies = deviation > 1e-6 * (1.0 + np.abs(mean))
+    network.offset.copy_(torch.from_numpy(mean))
+    network.scale.copy_(torch.from_numpy(np.where(varies, deviation, 1.0)))
+
+
+class TileStore:
+    """The tiles of the training bags as the network reads them, resident where they fit."""
+
+    def __init__(self, bags: Sequence[Bag], network: BagNetwork, dtype: torch.dtype) -> None:
+        self._bags = bags
+        self._network = network
+        self._dtype = dtype
+        self._device = network.offset.device
+        self.lengths = [len(bag) for bag in bags]
+        self._resident: list[Tensor] | None = None
+        self._everything: Tensor | None = None
+        item = torch.empty((), dtype=dtype).element_size()
+        if sum(self.lengths) * network.shape.dimension * item <= self._room():
+            self._load()
+
+    def _room(self) -> float:
+        if self._device.type == "cuda":
+            return _RESIDENT_SHARE * torch.cuda.mem_get_info(self._device)[0]
+        return _RESIDENT_BYTES
+
+    def _read(self, bag: Bag) -> Tensor:
+        # A copy: torch does not take read-only, memory-mapped arrays.
+        features = torch.from_numpy(np.array(bag.features)).to(self._device)
+        return self._network.prepare(features, self._dtype)
+
+    def _load(self) -> None:
+        shape = (sum(self.lengths), self._network.shape.dimension)
+        self._everything = torch.empty(shape, dtype=self._dtype, device=self._device)
+        self._resident = list(torch.split(self._everything, self.lengths))
+        for place, bag in zip(self._resident, self._bags, strict=True):
+            place.copy_(self._read(bag))
+
+    def pack(self, chosen: Sequence[int]) -> Tensor:
+        """The tiles of these bags end to end, (tiles, dimension)."""
+        if self._resident is None or self._everything is None:
+            return torch.cat([self._read(self._bags[bag]) for bag in chosen])
+        if len(chosen) == len(self._resident) and list(chosen) == list(range(len(chosen))):
+            return self._everything
+        return torch.cat([self._resident[bag] for bag in chosen])
+
+
+@dataclass(frozen=True)
+class _Dropout:
+    """Masks from one generator a member, drawn a step at a time, whatever the packing."""
+
+    share: float
+    hidden: int
+    generators: Sequence[torch.Generator]
+
+    def masks(self, bags: int) -> Tensor | None:
+        """(bags, members, hidden), scaled so that the expected sum stays."""
+        if self.share == 0:
+            return None
+        drawn = [
+            torch.rand((bags, self.hidden), generator=generator) for generator in self.generators
+        ]
+        return (torch.stack(drawn, dim=1) >= self.share).float() / (1 - self.share)
+
+
+def train(
+    network: BagNetwork,
+    bags: Sequence[Bag],
+    targets: Tensor,
+    head: Head,
+    config: TrainConfig,
+    *,
+    seed: int,
+    generators: Sequence[torch.Generator],
+    description: str = "training",
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Fit all members of the network, in place.
+
+    Args:
+        network: on the device where the work is done.
+        bags: the training bags, none empty.
+        targets: what the head's loss wants of each bag.
+        head: loss and reading of the outputs.
+        config: learning rate, iterations and the like.
+        seed: decides the order of the bags.
+        generators: one a member; they go on with dropout after the initial weights.
+        description: words beside the progress bar.
+        progress: reports steps and loss.
+
+    Returns:
+        Loss before each step, mean over the bags of the step, (iterations, members).
+
+    Raises:
+        ModelError: the loss is not finite.
+    """
+    device = network.offset.device
+    store = TileStore(bags, network, training_dtype(config.precision, device))
+    optimizer = torch.optim.Adam(
+        network.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    dropout = _Dropout(network.shape.dropout, network.shape.hidden_dim, generators)
+    targets = targets.to(device)
+    losses: list[Tensor] = []
+    order = batches(len(bags), config.batch_bags, config.iterations, seed)
+    with (progress or SilentProgress()).task(description, config.iterations, "steps") as task:
+        for batch in order:
+            optimizer.zero_grad()
+            masks = dropout.masks(len(batch))
+            losses.append(_accumulate(network, store, batch, targets, head, masks, config))
+            optimizer.step()
+            task.advance(1, _note(losses))
+    history = torch.stack(losses).cpu().numpy()
+    if not np.isfinite(history).all():
+        step = int(np.argmin(np.isfinite(history).all(axis=1)))
+        raise ModelError(
+            f"{description}: the loss is not finite at iteration {step + 1}; "
+            "look for infinite features, or lower train.learning_rate"
+        )
+    return history
+
+
+def _accumulate(
+    network: BagNetwork,
+    store: TileStore,
+    batch: NDArray[np.int64],
+    targets: Tensor,
+    head: Head,
+    masks: Tensor | None,
+    config: TrainConfig,
+) -> Tensor:
+    """Add the gradient of the batch's mean loss; returns that loss, (members,)."""
+    lengths = [store.lengths[bag] for bag in batch]
+    chunks = [list(range(len(batch)))] if head.joint else pack(lengths, config.tile_budget)
+    total = torch.zeros(network.members, device=targets.device)
+    for chunk in chunks:
+        chosen = batch[chunk]
+        keep = None if masks is None else masks[chunk].to(targets.device)
+        tiles = store.pack(chosen.tolist())
+        outputs = network(tiles, [lengths[position] for position in chunk], keep)
+        loss = head.loss(outputs, targets[torch.from_numpy(chosen)]) / len(batch)
+        # The members' losses share no parameter: the gradient of their sum is each one's own.
+        loss.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total += loss.detach()
+    return total
+
+
+def _note(losses: Sequence[Tensor]) -> str:
+    # Reading a loss waits for the device: now and then is enough.
+    if len(losses) % _NOTE_EVERY:
+        return ""
+    return f"loss {float(losses[-1].mean()):.3f}"
