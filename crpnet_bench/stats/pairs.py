@@ -1,0 +1,75 @@
+"""Comparable pairs of patients: who is known to have had the event before whom.
+
+A pair is comparable when the earlier time is an event: t_i < t_j, or t_i = t_j with j censored
+(a censoring counts as later). Two events at one time are not comparable. A comparable pair is
+concordant when the earlier event has the higher risk, tied when the risks are equal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crpnet_bench.stats.inputs import Bools, Floats, Ints
+
+__all__ = ["comparable_pairs", "disjoint_pairs", "pair_counts"]
+
+# Up to this many patients the matrix of all pairs is faster than compiling or loading a tree.
+_MATRIX_LIMIT = 1000
+
+
+def comparable_pairs(time: Floats, event: Bools) -> Bools:
+    """Matrix (n, n): whether i is known to have had the event before j."""
+    later = (time[:, None] < time[None, :]) | ((time[:, None] == time[None, :]) & ~event[None, :])
+    return later & event[:, None]
+
+
+def pair_counts(
+    time: Floats, event: Bools, risk: Floats, weight: Floats, fold: Ints | None = None
+) -> Floats:
+    """Concordant, discordant and tied pairs that each patient is part of, shape (3, n).
+
+    Args:
+        time: follow-up, shape (n,).
+        event: whether it ended with the event, shape (n,).
+        risk: higher means an earlier event, shape (n,).
+        weight: weight of the pairs in which a patient is the earlier one, shape (n,).
+        fold: with it, only pairs within one fold count, shape (n,).
+    """
+    if fold is None:
+        return _count_one(time, event, risk, weight)
+    counts = np.zeros((3, time.size))
+    for code in np.unique(fold):
+        rows = fold == code
+        counts[:, rows] = _count_one(time[rows], event[rows], risk[rows], weight[rows])
+    return counts
+
+
+def _count_one(time: Floats, event: Bools, risk: Floats, weight: Floats) -> Floats:
+    if time.size > _MATRIX_LIMIT:
+        from crpnet_bench.stats.pair_tree import count_pairs  # noqa: PLC0415 imports numba
+
+        return count_pairs(time, event, risk, weight)
+    pairs = comparable_pairs(time, event) * weight[:, None]
+    kinds = (
+        pairs * (risk[:, None] > risk[None, :]),
+        pairs * (risk[:, None] < risk[None, :]),
+        pairs * (risk[:, None] == risk[None, :]),
+    )
+    return np.array([kind.sum(axis=0) + kind.sum(axis=1) for kind in kinds])
+
+
+def disjoint_pairs(time: Floats, event: Bools) -> int:
+    """Largest number of comparable pairs of which no two share a patient.
+
+    From the last time backwards every event takes a patient who is followed longer and is still
+    free; an event that finds none waits for an earlier one.
+    """
+    free = pairs = 0
+    for t in np.unique(time)[::-1]:
+        here = time == t
+        deaths = int(np.sum(here & event))
+        free += int(here.sum()) - deaths
+        taken = min(free, deaths)
+        pairs += taken
+        free += deaths - 2 * taken
+    return pairs
