@@ -261,7 +261,9 @@ def _influence(counts: Floats, value: float, comparable: float, cluster: Ints | 
     concordant, discordant, tied = counts
     own = concordant + tied / 2 - value * (concordant + discordant + tied)
     influence = own / comparable
-    return influence if cluster is None else np.bincount(cluster, weights=influence)
+    if cluster is None:
+        return influence
+    return np.asarray(np.bincount(cluster, weights=influence), dtype=np.float64)
 
 
 def _perfect(known: Outcome, value: float, level: float) -> tuple[float, str]:

@@ -191,7 +191,7 @@ def _firth_result(
     profile = FirthProfile(likelihood)
     if not profile.maximum.converged:
         return _nothing(design, "the Firth iteration did not converge", "breslow", level)
-    covariance = np.linalg.inv(profile.maximum.derivatives.information)
+    covariance: Floats = np.linalg.inv(profile.maximum.derivatives.information).astype(np.float64)
     terms = {}
     for i, name in enumerate(design.names):
         unit = float(design.scale[i])

@@ -160,7 +160,8 @@ def roc_auc(
         fold: labels of cross-validation folds; only pairs within a fold are compared.
         cluster: labels of the patients where a patient has several rows.
         level: confidence level.
-        resamples, seed: of the bootstrap.
+        resamples: how many resamples the bootstrap takes.
+        seed: of its random numbers.
 
     Returns:
         The area; where it is exactly 0 or 1 there is no DeLong or bootstrap interval but a
@@ -175,7 +176,7 @@ def roc_auc(
 
     >>> result = roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     >>> result.value, round(result.se, 6)
-    (0.75, 0.25)
+    (0.75, 0.353553)
     """
     check_level(level)
     if ci not in _INTERVALS:
@@ -245,7 +246,9 @@ def _why_no_pairs(area: RocResult) -> str:
 def _influence(counts: Floats, value: float, pairs: float, cluster: Ints | None) -> Floats:
     concordant, discordant, tied = counts
     influence = (concordant + tied / 2 - value * (concordant + discordant + tied)) / pairs
-    return influence if cluster is None else np.bincount(cluster, weights=influence)
+    if cluster is None:
+        return influence
+    return np.asarray(np.bincount(cluster, weights=influence), dtype=np.float64)
 
 
 def _standard_error(influence: Floats, classes: _Classes) -> tuple[float | None, str | None]:
@@ -335,10 +338,9 @@ def compare_auc(
     known = replace(blank, difference=a.value - b.value, warning=_comparison_warning(a, b))
     se, why = _standard_error(influence_a - influence_b, classes)
     if se is None:
-        alike = np.allclose(influence_a, influence_b, rtol=0, atol=1e-12)
-        return replace(
-            known, reason="both scores order every pair alike, no test" if alike else why
-        )
+        if np.allclose(influence_a, influence_b, rtol=0, atol=1e-12):
+            why = "both scores order every pair alike, no test"
+        return replace(known, reason=why)
     half, z = normal_quantile(level) * se, (a.value - b.value) / se
     return replace(
         known,

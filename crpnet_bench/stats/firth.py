@@ -28,7 +28,7 @@ def penalised_derivatives(likelihood: PartialLikelihood, coef: Floats) -> Deriva
     sign, log_determinant = np.linalg.slogdet(plain.information)
     if sign <= 0 or not np.isfinite(log_determinant):
         return Derivatives(-np.inf, plain.score, plain.information)
-    covariance = np.linalg.inv(plain.information)
+    covariance: Floats = np.linalg.inv(plain.information).astype(np.float64)
     gradient = np.sum([_trace_gradient(s, coef, covariance) for s in likelihood.strata], axis=0)
     return Derivatives(
         plain.log_likelihood + 0.5 * float(log_determinant),

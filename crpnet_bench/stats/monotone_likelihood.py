@@ -55,9 +55,8 @@ def _constraints(stratum: Stratum) -> tuple[sparse.csr_matrix, sparse.csr_matrix
     """
     k = stratum.starts.size
     later = np.arange(1, k)
-    left = sparse.vstack(
-        [stratum.X, -stratum.X[stratum.dead], np.zeros((k - 1, stratum.X.shape[1]))], format="csr"
-    )
+    none = np.zeros((k - 1, stratum.X.shape[1]))
+    left = sparse.csr_matrix(np.vstack([stratum.X, -stratum.X[stratum.dead], none]))
     falling = _one_hot(later, k) - _one_hot(later - 1, k)
     right = sparse.vstack(
         [-_one_hot(stratum.segment, k), _one_hot(stratum.at, k), falling], format="csr"

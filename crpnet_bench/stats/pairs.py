@@ -20,7 +20,8 @@ _MATRIX_LIMIT = 1000
 def comparable_pairs(time: Floats, event: Bools) -> Bools:
     """Matrix (n, n): whether i is known to have had the event before j."""
     later = (time[:, None] < time[None, :]) | ((time[:, None] == time[None, :]) & ~event[None, :])
-    return later & event[:, None]
+    comparable: Bools = later & event[:, None]
+    return comparable
 
 
 def pair_counts(
