@@ -1,0 +1,284 @@
+"""Slides to feature files: reading in threads, encoding in the caller's thread.
+
+Each slide ends as an outcome: done, no tiles, or failed with its reason and remedy; one slide
+never stops another. Readers tile slides and put blocks into a bounded queue; the encoder takes
+them, so it never waits while a reader is ahead, and memory holds a few blocks whatever the
+slides' size. Finished slides are skipped, an interrupted slide goes on at its next block.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crpnet_bench.benchmark.read_ahead import (
+    BlockRead,
+    Event,
+    SameContent,
+    SlideFailed,
+    SlideJob,
+    SlideRead,
+    SlideReused,
+    SlideWork,
+    read_ahead,
+)
+from crpnet_bench.config import EncoderConfig, TilingConfig
+from crpnet_bench.errors import RunError, SlideError
+from crpnet_bench.models.encoders import Encoder, load_encoder
+from crpnet_bench.progress import Progress, SilentProgress, Task
+from crpnet_bench.slides.features import FeatureFile, read_features, write_features
+
+__all__ = ["SlideJob", "SlideOutcome", "extract_features", "feature_folder"]
+
+Status = Literal["done", "no tiles", "failed"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOutcome:
+    """What became of a slide.
+
+    Attributes:
+        slide_id: sha256 of its content; empty when the file could not be read at all.
+        patient_id: whose slide it is.
+        path: the file.
+        status: "done", "no tiles" or "failed".
+        reason: why it is not done; empty when it is.
+        remedy: what the user can do about it.
+        n_grid, n_masked, n_below, n_kept: tiles on the grid, spared by the thumbnail mask,
+            below the entropy threshold, kept; None when the slide failed before its end.
+        feature_path: the feature file; None unless the status is "done".
+        reused: the features were there before.
+        warnings: contradicting fields and the like.
+    """
+
+    slide_id: str
+    patient_id: str
+    path: Path
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    n_grid: int | None = None
+    n_masked: int | None = None
+    n_below: int | None = None
+    n_kept: int | None = None
+    feature_path: Path | None = None
+    reused: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def feature_folder(feature_root: Path, tiling: TilingConfig, encoder: Encoder) -> Path:
+    """Where the features of one tiling and one encoder lie."""
+    return feature_root / f"{tiling.fingerprint()}-{encoder.fingerprint}"
+
+
+def extract_features(
+    slides: Sequence[SlideJob],
+    feature_root: Path,
+    tiling: TilingConfig,
+    encoder_config: EncoderConfig,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[SlideOutcome]:
+    """Tile and encode slides; one outcome a slide, in the order given.
+
+    Args:
+        slides: what to encode; two jobs of identical content share one feature file.
+        feature_root: `<tiling>-<encoder>/<slide_id>.h5` is written below it.
+        tiling: scale, tile size, threshold.
+        encoder_config: which encoder, how.
+        device: where the encoder runs.
+        workers: slides read at a time.
+        progress: shows slides, tiles a second and the time left.
+
+    Raises:
+        ModelError: the encoder cannot be loaded or one tile does not fit into memory.
+    """
+    encoder = load_encoder(encoder_config, device)
+    folder = feature_folder(feature_root, tiling, encoder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            (progress or SilentProgress()).task("features", len(slides), "slides") as task,
+            closing(read_ahead(slides, folder, tiling, workers)) as events,
+        ):
+            return _collect(events, encoder, _Speed(task))
+    except OSError as error:
+        raise RunError(
+            f"features cannot be written to {folder}: {error.strerror or error}; free space or "
+            "change its permissions, then run again: finished slides are kept"
+        ) from error
+
+
+def _collect(events: Iterable[Event], encoder: Encoder, speed: _Speed) -> list[SlideOutcome]:
+    """Encode what was read; one outcome a slide, in the order of the jobs."""
+    outcomes: dict[int, SlideOutcome] = {}
+    copies: list[SameContent] = []
+    for event in events:
+        match event:
+            case BlockRead():
+                _encode(event, encoder)
+                speed.tiles_done(len(event.block.coords))
+            case SameContent():
+                copies.append(event)
+            case _:
+                outcomes[event.work.number] = outcome = _outcome(event, encoder)
+                speed.slide_done(outcome)
+    for copy in copies:
+        job = copy.work.job
+        outcomes[copy.work.number] = replace(
+            outcomes[copy.first], patient_id=job.patient_id, path=job.path
+        )
+        speed.slide_done(outcomes[copy.work.number])
+    return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _outcome(event: SlideRead | SlideReused | SlideFailed, encoder: Encoder) -> SlideOutcome:
+    try:
+        match event:
+            case SlideRead():
+                return _finish(event.work, encoder)
+            case SlideReused():
+                return _finished(event.work, reused=True)
+            case SlideFailed():
+                raise event.error
+    except SlideError as error:
+        return _failed(event.work, error)
+
+
+def _failed(work: SlideWork, error: SlideError) -> SlideOutcome:
+    """Nothing partial stays behind."""
+    if work.slide_id:
+        work.parts.discard()
+    _LOG.info("%s: %s", work.job.path, error)
+    job = work.job
+    return SlideOutcome(
+        work.slide_id, job.patient_id, job.path, "failed", error.reason, error.remedy
+    )
+
+
+def _encode(event: BlockRead, encoder: Encoder) -> None:
+    block = event.block
+    dtype = np.float16 if encoder.precision == "bfloat16" else np.float32
+    arrays = {
+        "features": encoder.encode(block.pixels).astype(dtype),
+        "coords": block.coords,
+        "entropy": block.entropy,
+        "cells": block.cells,
+        "cell_entropy": block.cell_entropy,
+    }
+    event.work.parts.append(block.index, arrays)
+
+
+def _finish(work: SlideWork, encoder: Encoder) -> SlideOutcome:
+    """Gather the blocks of a slide into its feature file."""
+    parts = work.parts
+    content = _gather(work, parts.read(), encoder)
+    attrs = work.provenance | {
+        "encoder": encoder.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "precision": encoder.precision,
+        "batch_size": encoder.batch_size,
+    }
+    write_features(work.path, FeatureFile(**content, attrs=attrs))
+    parts.discard()
+    return _finished(work, reused=False)
+
+
+def _gather(
+    work: SlideWork, parts: Sequence[dict[str, NDArray[Any]]], encoder: Encoder
+) -> dict[str, NDArray[Any]]:
+    dtype = np.float16 if encoder.precision == "bfloat16" else np.float32
+    empty = {
+        "features": np.empty((0, encoder.dim), dtype),
+        "coords": np.empty((0, 2), np.int64),
+        "entropy": np.empty(0, np.float64),
+    }
+    grid_entropy = np.full(work.needed.shape, np.nan)
+    for part in parts:
+        grid_entropy[part["cells"][:, 1], part["cells"][:, 0]] = part["cell_entropy"]
+    if not np.array_equal(np.isnan(grid_entropy), ~work.needed):
+        raise SlideError(
+            "its finished blocks vanished while it was in work",
+            "another extraction into the same folder is running: wait for it, then run again",
+        )
+    joined = {
+        name: np.concatenate([start, *(part[name] for part in parts)])
+        for name, start in empty.items()
+    }
+    return joined | {"grid_entropy": grid_entropy}
+
+
+def _finished(work: SlideWork, *, reused: bool) -> SlideOutcome:
+    """The outcome that a feature file tells."""
+    content = read_features(work.path)
+    audit = content.audit
+    status: Status = "done" if audit.n_kept else "no tiles"
+    reason, remedy = ("", "") if audit.n_kept else _why_empty(content)
+    return SlideOutcome(
+        slide_id=work.slide_id,
+        patient_id=work.job.patient_id,
+        path=work.job.path,
+        status=status,
+        reason=reason,
+        remedy=remedy,
+        n_grid=audit.n_grid,
+        n_masked=audit.n_masked,
+        n_below=audit.n_below,
+        n_kept=audit.n_kept,
+        feature_path=work.path if audit.n_kept else None,
+        reused=reused,
+        warnings=tuple(content.attrs["warnings"]),
+    )
+
+
+def _why_empty(content: FeatureFile) -> tuple[str, str]:
+    audit = content.audit
+    if audit.n_grid == 0:
+        width, height = content.attrs["dimensions"]
+        side = content.attrs["tile_px_level0"][0]
+        return (
+            f"smaller than one tile: {width} x {height} pixels, a tile has {side:.0f}",
+            "check the slide's mpp, or use a smaller tiling.tile_px",
+        )
+    highest = np.nanmax(audit.entropy, initial=0.0)
+    return (
+        f"no tissue: none of {audit.n_grid} tiles reaches entropy {audit.threshold:g} "
+        f"(highest {highest:.2f})",
+        "look at it with `crpnet-bench slide overview`; exclude the slide, or lower "
+        "tiling.entropy_threshold",
+    )
+
+
+class _Speed:
+    """Tiles a second, told beside the bar."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._tiles = 0
+        self._started = time.monotonic()
+
+    def tiles_done(self, count: int) -> None:
+        """Count encoded tiles."""
+        self._tiles += count
+        self._task.advance(0, self._note())
+
+    def slide_done(self, outcome: SlideOutcome) -> None:
+        """Count a slide that is over."""
+        failed = f"; {outcome.path.name}: {outcome.reason}" if outcome.status != "done" else ""
+        self._task.advance(1, self._note() + failed)
+
+    def _note(self) -> str:
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        return f"{self._tiles} tiles, {self._tiles / elapsed:.0f} tiles/s"

@@ -1,0 +1,221 @@
+"""One pass over a slide: blocks of tiles are read, resampled, judged and handed on.
+
+A block is up to 8 x 8 tiles, read as one region, so that a JPEG tile of the file is decoded
+once and memory does not grow with the slide. Blocks come row by row, tiles of a block row by
+row: the order of a slide's tiles depends on nothing but the slide and the settings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from crpnet_bench.config import TilingConfig
+from crpnet_bench.slides.base import Pixels, SlideReader
+from crpnet_bench.slides.grid import Grid, plan_grid, resample
+from crpnet_bench.slides.tissue import entropy, thumbnail_mask
+
+__all__ = ["SlideTiles", "TileAudit", "TileBlock", "tile_slide"]
+
+_BLOCK_TILES = 8  # 8 x 224 = 7 x 256: a block covers whole JPEG tiles of the usual size
+_BLOCK_PIXELS = 4096  # of the level that is read, a side
+_HISTOGRAM_BINS = 32
+_MAGNIFIED = 1.05
+
+Cell = tuple[int, int]  # column, row
+
+
+@dataclass(frozen=True, slots=True)
+class TileBlock:
+    """The tiles of one block.
+
+    Attributes:
+        index: of the block, counting from 0 along rows.
+        cells: (m, 2) column and row of each tile that was read.
+        cell_entropy: (m,) bits.
+        kept: (m,) whether the tile passed the threshold; n of them did.
+        coords: (n, 2) level-0 top-left corners of the kept tiles, int64.
+        pixels: (n, tile_px, tile_px, 3) the kept tiles, RGB.
+    """
+
+    index: int
+    cells: NDArray[np.int64]
+    cell_entropy: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    coords: NDArray[np.int64]
+    pixels: Pixels
+
+    @property
+    def entropy(self) -> NDArray[np.float64]:
+        """(n,) bits of the kept tiles."""
+        return self.cell_entropy[self.kept]
+
+
+@dataclass(frozen=True, slots=True)
+class TileAudit:
+    """What became of each tile on the grid.
+
+    Attributes:
+        entropy: (rows, columns) bits; NaN where the thumbnail mask spared the reading.
+        threshold: bits from which a tile is kept.
+    """
+
+    entropy: NDArray[np.float64]
+    threshold: float
+
+    @property
+    def n_grid(self) -> int:
+        """Tiles on the grid."""
+        return self.entropy.size
+
+    @property
+    def n_masked(self) -> int:
+        """Tiles that were not read because their thumbnail is blank."""
+        return int(np.isnan(self.entropy).sum())
+
+    @property
+    def n_below(self) -> int:
+        """Tiles that were read and fell below the threshold."""
+        return int((self.entropy < self.threshold).sum())
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """(rows, columns) tiles that are used."""
+        return self.entropy >= self.threshold
+
+    @property
+    def n_kept(self) -> int:
+        """Tiles that are used."""
+        return int(self.kept.sum())
+
+    def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Counts of tiles that were read by entropy, in bins of a quarter bit, and the edges."""
+        read = self.entropy[~np.isnan(self.entropy)]
+        counts, edges = np.histogram(read, bins=_HISTOGRAM_BINS, range=(0.0, 8.0))
+        return counts.astype(np.int64), edges
+
+
+@dataclass(slots=True)
+class SlideTiles:
+    """The tiles of an open slide; iterate over `blocks` to read them.
+
+    Attributes:
+        reader: the open slide.
+        config: tile size, scale and threshold.
+        grid: where tiles lie.
+    """
+
+    reader: SlideReader
+    config: TilingConfig
+    grid: Grid
+    _mask: tuple[NDArray[np.bool_], str] | None = field(default=None, repr=False)
+
+    @property
+    def needed(self) -> NDArray[np.bool_]:
+        """(rows, columns) True where a tile must be read; the mask is made on first use."""
+        if self._mask is None:
+            self._mask = self._make_mask()
+        return self._mask[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the tiles; complete once `needed` was asked for."""
+        found = [self._mask[1]] if self._mask is not None else []
+        coarsest = max(self.reader.mpp)
+        if coarsest > self.config.mpp * _MAGNIFIED:
+            found.append(
+                f"scanned at {coarsest:.3g} micrometres a pixel: tiles at {self.config.mpp:g} "
+                "are magnified and hold no more detail"
+            )
+        return tuple(text for text in found if text)
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Tiles along x and y of a block."""
+        x, y = (
+            max(1, min(_BLOCK_TILES, int(_BLOCK_PIXELS // max(extent, 1.0))))
+            for extent in self.grid.tile.extent
+        )
+        return x, y
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks on the grid, empty ones included."""
+        across, down = self._blocks()
+        return across * down
+
+    def blocks(self, start: int = 0) -> Iterator[TileBlock]:
+        """Read the slide from block `start` on; blocks without a needed tile are skipped.
+
+        Raises:
+            SlideError: the file is damaged at some place.
+        """
+        for index in range(start, self.n_blocks):
+            cells = self._block_cells(index)
+            if cells:
+                yield self._read_block(index, cells)
+
+    def _make_mask(self) -> tuple[NDArray[np.bool_], str]:
+        if not self.config.thumbnail_mask:
+            return np.ones((self.grid.rows, self.grid.columns), bool), ""
+        threshold = self.config.entropy_threshold
+        return thumbnail_mask(self.reader, self.grid, threshold, self._entropies)
+
+    def _blocks(self) -> tuple[int, int]:
+        wide, high = self.block_shape
+        return math.ceil(self.grid.columns / wide), math.ceil(self.grid.rows / high)
+
+    def _block_cells(self, index: int) -> list[Cell]:
+        wide, high = self.block_shape
+        down, across = divmod(index, self._blocks()[0])
+        needed = self.needed[down * high : (down + 1) * high, across * wide : (across + 1) * wide]
+        return [(across * wide + x, down * high + y) for y, x in np.argwhere(needed).tolist()]
+
+    def _read_block(self, index: int, cells: list[Cell]) -> TileBlock:
+        tiles = list(self._tiles(cells))
+        bits = np.array([entropy(tile) for tile in tiles])
+        kept = bits >= self.config.entropy_threshold
+        size = self.config.tile_px
+        pixels = np.empty((int(kept.sum()), size, size, 3), np.uint8)
+        for place, number in enumerate(np.flatnonzero(kept)):
+            pixels[place] = np.asarray(tiles[number])
+        corners = np.array([self.grid.origin(*cell) for cell in cells], np.int64)
+        return TileBlock(index, np.array(cells, np.int64), bits, kept, corners[kept], pixels)
+
+    def _entropies(self, cells: Iterable[Cell]) -> NDArray[np.float64]:
+        return np.array([entropy(tile) for cell in cells for tile in self._tiles([cell])])
+
+    def _tiles(self, cells: list[Cell]) -> Iterator[Image.Image]:
+        """The tiles at `cells`, from one region around them."""
+        tile = self.grid.tile
+        corners = np.array([self.grid.origin(*cell) for cell in cells])
+        # From a whole pixel of the level, so that OpenSlide does not interpolate.
+        origin = np.floor(corners.min(axis=0) / tile.downsample)
+        x, y = np.round(origin * tile.downsample).astype(int).tolist()
+        offsets = (corners - (x, y)) / tile.downsample
+        width, height = np.ceil(offsets.max(axis=0) + tile.extent).astype(int).tolist()
+        region = Image.fromarray(self.reader.read(tile.level, x, y, width, height))
+        for left, top in offsets.tolist():
+            yield resample(region, left, top, tile)
+
+
+def tile_slide(reader: SlideReader, config: TilingConfig) -> SlideTiles:
+    """Plan the tiles of an open slide.
+
+    Raises:
+        SlideError: the slide is too coarse for `config.mpp`.
+    """
+    return SlideTiles(reader, config, plan_grid(reader, config.mpp, config.tile_px))
+
+
+def audit_of(grid: Grid, threshold: float, blocks: Iterable[TileBlock]) -> TileAudit:
+    """The audit of a slide from all its blocks."""
+    bits = np.full((grid.rows, grid.columns), np.nan)
+    for block in blocks:
+        bits[block.cells[:, 1], block.cells[:, 0]] = block.cell_entropy
+    return TileAudit(bits, threshold)
