@@ -1,0 +1,1 @@
+"""Public clinical files to cohort folders."""
