@@ -57,9 +57,10 @@ def published_survival(result: ScoreResult, endpoint: str) -> PublishedSurvival 
     >>> published_survival(result, "RFS").reason
     'published for OS, the endpoint here is RFS'
     """
-    tables = get_score(result.score).survival
-    if not tables:
+    score = SCORES.get(result.score)  # a score from a user's table is not in the registry
+    if score is None or not score.survival:
         return None
+    tables = score.survival
     table = next((table for table in tables if _stratum(table, result) in table.percent), tables[0])
     stratum = _stratum(table, result)
     reason = _why_not_shown(table, result, endpoint)
