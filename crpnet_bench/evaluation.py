@@ -15,12 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crpnet_bench import stats
 from crpnet_bench.config import EvaluationConfig
 from crpnet_bench.errors import InputError
 from crpnet_bench.results import METRIC_COLUMNS, conform
+from crpnet_bench.stats.concordance import concordance_index
+from crpnet_bench.stats.confusion_matrix import confusion
+from crpnet_bench.stats.cox import cox_ph
+from crpnet_bench.stats.discrimination import roc_auc
 from crpnet_bench.stats.estimate import Estimate, not_estimable
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
+from crpnet_bench.stats.log_rank import logrank
+from crpnet_bench.stats.time_dependent import time_dependent_auc, time_dependent_rates
 
 __all__ = ["evaluate"]
 
@@ -44,6 +49,7 @@ class _Sample:
     time: Floats  # months
     status: Ints  # 0 censored, 1 event, 2 competing death
     fold: Ints | None  # pairs are compared within a fold only; None: one fold
+    patient: Ints | None  # codes where a patient has several rows (repeats); None: one row each
 
     @property
     def n(self) -> int:
@@ -124,6 +130,7 @@ def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[st
 def _sample(rows: pd.DataFrame) -> _Sample:
     fold = rows[["repeat", "fold", "inner_fold"]].astype("Float64").fillna(-1)
     codes = fold.groupby(list(fold.columns), sort=True).ngroup().to_numpy().astype(np.int64)
+    patient = rows.groupby("patient_id").ngroup().to_numpy().astype(np.int64)
     group = rows["risk_group"].map({"high": 1.0, "low": 0.0})
     return _Sample(
         risk=_floats(rows["risk"]),
@@ -135,6 +142,7 @@ def _sample(rows: pd.DataFrame) -> _Sample:
         time=_floats(rows["time"]),
         status=rows["outcome_status"].to_numpy(np.int64),
         fold=codes if len(np.unique(codes)) > 1 else None,
+        patient=patient if len(np.unique(patient)) < len(rows) else None,
     )
 
 
@@ -176,14 +184,16 @@ _Named = tuple[str, float | None, Estimate]
 
 def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
     level = settings.level
-    yield "auc", None, stats.roc_auc(sample.event, sample.risk, fold=sample.fold, level=level)
+    yield (
+        "auc",
+        None,
+        roc_auc(sample.event, sample.risk, fold=sample.fold, cluster=sample.patient, level=level),
+    )
     yield from _classification(sample, level)
     yield (
         "c_index",
         None,
-        stats.concordance_index(
-            sample.time, sample.event, sample.risk, fold=sample.fold, level=level
-        ),
+        concordance_index(sample.time, sample.event, sample.risk, fold=sample.fold, level=level),
     )
     yield from _hazard_ratios(sample, level)
     for horizon in settings.horizons_months:
@@ -196,7 +206,7 @@ def _classification(sample: _Sample, level: float) -> Iterator[_Named]:
         for name in _RATES:
             yield name, None, not_estimable("the model gives no class", level=level)
         return
-    table = stats.confusion(sample.event[known], sample.predicted_class[known] == 1, level=level)
+    table = confusion(sample.event[known], sample.predicted_class[known] == 1, level=level)
     for name in ("tp", "fp", "tn", "fn"):
         yield name, None, Estimate(value=float(getattr(table, name)), method="count", level=level)
     for name in _RATES:
@@ -217,7 +227,7 @@ def _hazard_ratios(sample: _Sample, level: float) -> Iterator[_Named]:
             yield name, None, not_estimable(unsplit, level=level)
         return
     yield from _cox(sample, sample.high, "hr_high_low", level)
-    test = stats.logrank(sample.time, sample.event, sample.high)
+    test = logrank(sample.time, sample.event, sample.high)
     yield "logrank_p", None, _p_value(test.p_value, test.reason, "log-rank test", level)
 
 
@@ -232,7 +242,7 @@ def _unsplit(sample: _Sample, known: Bools) -> str | None:
 
 def _cox(sample: _Sample, covariate: Floats, name: str, level: float) -> Iterator[_Named]:
     strata = sample.fold
-    fit = stats.cox_ph(
+    fit = cox_ph(
         sample.time, sample.event, pd.DataFrame({"risk": covariate}), strata=strata, level=level
     )
     term = fit.terms.get("risk")
@@ -276,15 +286,15 @@ def _at_horizon(sample: _Sample, horizon: float, level: float) -> Iterator[_Name
         for name in ("auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
             yield name, horizon, not_estimable(reason, level=level)
         return
-    auc = stats.time_dependent_auc(sample.time, sample.event, sample.risk, [horizon], level=level)
-    yield "auc_t", horizon, auc[0]
+    auc = time_dependent_auc(sample.time, sample.status, sample.risk, [horizon], level=level)
+    yield "auc_t", horizon, auc.at(horizon)
     known = ~np.isnan(sample.predicted_class)
     if not known.all() or not known.size:
         for name in ("sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
             yield name, horizon, not_estimable("the model gives no class", level=level)
         return
-    rates = stats.time_dependent_rates(
-        sample.time, sample.event, sample.predicted_class, 0.5, [horizon], level=level
-    )[0]
+    rates = time_dependent_rates(
+        sample.time, sample.status, sample.predicted_class, 0.5, [horizon], level=level
+    )
     for name in ("sensitivity", "specificity", "ppv", "npv"):
-        yield f"{name}_t", horizon, getattr(rates, name)
+        yield f"{name}_t", horizon, getattr(rates, name).at(horizon)
