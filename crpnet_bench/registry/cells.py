@@ -16,7 +16,7 @@ from crpnet_bench.registry.tables import TextTable
 from crpnet_bench.schema import CellValue, ColumnSource, formula_like
 from crpnet_bench.scores.components import EXPECTED, is_missing, parse_component
 
-__all__ = ["ColumnReader", "Parser", "parse_extra", "parser_of"]
+__all__ = ["ColumnReader", "Parser", "parse_extra", "parser_of", "plain_number"]
 
 Value = str | float | bool | None
 LONGEST_TEXT = 128
@@ -125,6 +125,14 @@ def parse_extra(values: Sequence[Value]) -> list[Value]:
         if all(number is None or math.isfinite(number) for number in numbers):
             return list(numbers)
     return list(values)
+
+
+def plain_number(text: str) -> float | None:
+    """A cell as a finite number, None where it is none."""
+    try:
+        return _number(text)
+    except InputError:
+        return None
 
 
 def _attempt(parser: Parser, cell: CellValue) -> Value | InputError:

@@ -19,10 +19,10 @@ from crpnet_bench.errors import Problem, ValidationError
 from crpnet_bench.registry.manifest import find_manifest, parse_manifest
 from crpnet_bench.registry.outcomes import endpoints_of, read_outcomes
 from crpnet_bench.registry.patients import Exclusion, PatientRows, apply_rules, read_patients
-from crpnet_bench.registry.score_rows import compute_scores, definitions, score_options
+from crpnet_bench.registry.score_rows import ScorePlan, compute_scores, plan_scores
 from crpnet_bench.registry.slide_list import read_slides
 from crpnet_bench.registry.split_files import read_split, split_sha256
-from crpnet_bench.registry.suspicions import suspicions
+from crpnet_bench.registry.suspicions import Evidence, suspicions
 from crpnet_bench.registry.tables import TextTable, read_text_table
 from crpnet_bench.results import conform
 from crpnet_bench.schema import CohortManifest
@@ -182,7 +182,7 @@ def load_cohort(path: Path) -> LoadedCohort:
 
 def _load(manifest: CohortManifest, content: bytes, manifest_path: Path) -> LoadedCohort:
     folder, name = manifest_path.parent.absolute(), manifest_path.name
-    options, problems = score_options(manifest, name)
+    plan, problems = plan_scores(manifest, folder, name)
     table, found = _read_clinical(folder, manifest, name)
     problems += found.problems
     known = [row["patient_id"] for row in found.rows]
@@ -195,22 +195,23 @@ def _load(manifest: CohortManifest, content: bytes, manifest_path: Path) -> Load
     if problems or table is None:
         raise ValidationError(dict.fromkeys(problems), f"cohort {manifest.cohort.name}")
     exclusions = [*found.exclusions, *_patients_out(excluded), *_slides_out(slides)]
+    scores = compute_scores(found.rows, plan)
     patients = [_patient_record(row, excluded) for row in found.rows]
     return LoadedCohort(
         manifest=manifest,
         folder=folder,
-        fingerprint=_fingerprint(folder, manifest, content, slides),
+        fingerprint=_fingerprint(folder, manifest, content, slides, plan),
         patients=frame_of(patients, _PATIENT_COLUMNS),
         outcomes=frame_of(outcomes, _OUTCOME_COLUMNS),
         slides=frame_of([_slide_record(row) for row in slides], _SLIDE_COLUMNS),
-        scores=frame_of(compute_scores(found.rows, options), _SCORE_COLUMNS),
+        scores=frame_of(scores, _SCORE_COLUMNS),
         exclusions=frame_of([asdict(gone) for gone in exclusions], _EXCLUSION_COLUMNS),
         splits=splits,
         warnings=(
             *found.warnings,
             *slide_warnings,
             *split_warnings,
-            *suspicions(table, manifest, found.rows, outcomes, excluded, slides),
+            *suspicions(Evidence(table, manifest, found.rows, outcomes, excluded, slides, scores)),
         ),
     )
 
@@ -319,7 +320,11 @@ def _slide_record(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fingerprint(
-    folder: Path, manifest: CohortManifest, content: bytes, slides: Sequence[Mapping[str, Any]]
+    folder: Path,
+    manifest: CohortManifest,
+    content: bytes,
+    slides: Sequence[Mapping[str, Any]],
+    plan: ScorePlan,
 ) -> str:
     digest = hashlib.sha256()
     files = [manifest.clinical.file]
@@ -327,7 +332,7 @@ def _fingerprint(
         files.append(manifest.slides.file)
     parts = [content, *((folder / file).read_bytes() for file in files)]
     found = "\n".join(sorted(f"{row['patient_id']}\t{row['path']}" for row in slides))
-    meaning = {"loader": _LOADER_VERSION, "scores": definitions()}
+    meaning = {"loader": _LOADER_VERSION, "scores": plan.versions()}
     for part in (*parts, found.encode(), json.dumps(meaning, sort_keys=True).encode()):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pydantic
 
 from crpnet_bench.errors import InputError, Problem
 from crpnet_bench.filters import parse_filter
-from crpnet_bench.registry.cells import ColumnReader, Value, parse_extra, parser_of
+from crpnet_bench.registry.cells import ColumnReader, Value, parse_extra, parser_of, plain_number
 from crpnet_bench.registry.manifest import problems_of
 from crpnet_bench.registry.tables import TextTable
 from crpnet_bench.schema import (
@@ -27,6 +28,7 @@ from crpnet_bench.scores.components import completions, domain
 
 __all__ = ["INDEX_TUMOR_RULE", "Exclusion", "PatientRows", "apply_rules", "read_patients"]
 
+_LARGEST_MEDIAN_CM = 20.0
 INDEX_TUMOR_RULE = "index tumour: highest pT, then largest"
 
 Row = dict[str, Any]
@@ -80,6 +82,7 @@ def read_patients(table: TextTable, manifest: CohortManifest, file: str) -> Pati
     words = frozenset(word.strip().casefold() for word in manifest.clinical.missing)
     reader = ColumnReader(table, words)
     columns = _read_columns(reader, manifest)
+    _doubt_size_unit(reader, manifest.clinical)
     result = PatientRows(problems=reader.problems)
     if any(problem.row is None for problem in reader.problems):
         return result  # a column is absent: what else is wrong cannot be told
@@ -106,6 +109,18 @@ def _read_columns(reader: ColumnReader, manifest: CohortManifest) -> dict[str, l
         for part, source in (("time", more.time), ("event", more.event)):
             columns[f"{part}.{more.endpoint}"] = reader.read(part, source, parser_of(part))
     return columns
+
+
+def _doubt_size_unit(reader: ColumnReader, clinical: ClinicalSection) -> None:
+    """One problem instead of hundreds where millimetres are called centimetres."""
+    source = clinical.columns.get("tumor_size")
+    if source is None or source.unit == "mm" or reader.table.find(source.column, "tumor_size"):
+        return
+    sizes = [size for cell in reader.table.column(source.column) if (size := plain_number(cell))]
+    if sizes and median(sizes) > _LARGEST_MEDIAN_CM:
+        reader.problems[:] = [p for p in reader.problems if p.column != source.column]
+        wanted = f'sizes in cm; the median of {median(sizes):g} looks like mm: unit = "mm"'
+        reader.problems.append(Problem(reader.table.file, wanted, source.column))
 
 
 def _merge(rows: Sequence[Row], clinical: ClinicalSection, file: str, result: PatientRows) -> None:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from crpnet_bench.errors import InputError, Problem, did_you_mean
-from crpnet_bench.schema import CohortManifest
-from crpnet_bench.scores import DEFAULT_OPTIONS, SCORES, ClinicalInputs, ScoreOptions, ScoreResult
+from crpnet_bench.errors import InputError, Problem, ValidationError, did_you_mean
+from crpnet_bench.schema import CellValue, CohortManifest
+from crpnet_bench.scores import (
+    DEFAULT_OPTIONS,
+    SCORES,
+    ClinicalInputs,
+    Score,
+    ScoreOptions,
+    ScoreResult,
+)
+from crpnet_bench.scores.karakiewicz import karakiewicz_score, load_karakiewicz_table
 
-__all__ = ["compute_scores", "definitions", "score_options"]
+__all__ = ["ScorePlan", "compute_scores", "plan_scores"]
+
+_POINT_TABLE = ("karakiewicz", "table")
 
 _INPUTS = tuple(field.name for field in dataclasses.fields(ClinicalInputs))
 # Setting of a score in `[scores.<name>]` -> field of `ScoreOptions`.
@@ -23,53 +34,89 @@ _SETTINGS: Mapping[tuple[str, str], str] = {
 }
 
 
-def score_options(manifest: CohortManifest, file: str) -> tuple[ScoreOptions, list[Problem]]:
-    """The options that a manifest asks for, and what is wrong with them."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScorePlan:
+    """Which scores a cohort gets, and how they are computed."""
+
+    scores: tuple[Score, ...]
+    options: ScoreOptions
+
+    def versions(self) -> dict[str, str]:
+        """Name -> version of every definition; part of a cohort's fingerprint."""
+        return {score.name: score.definition_version for score in self.scores}
+
+
+def plan_scores(
+    manifest: CohortManifest, folder: Path, file: str
+) -> tuple[ScorePlan, list[Problem]]:
+    """The scores that a manifest asks for, and what is wrong with its `[scores]`.
+
+    Args:
+        manifest: its `[scores]` names parameters and the Karakiewicz point table.
+        folder: of the manifest; paths are relative to it.
+        file: the manifest's name in messages.
+    """
     values: dict[str, Any] = {
         "tnm_edition": str(manifest.cohort.tnm_edition),
         "grading": manifest.cohort.grading,
     }
-    problems = []
-    for score, settings in manifest.scores.items():
+    scores = list(SCORES.values())
+    problems: list[Problem] = []
+    for name, settings in manifest.scores.items():
         for key, value in settings.items():
-            target = _SETTINGS.get((score, key))
-            if target is None:
-                known = [".".join(pair) for pair in _SETTINGS]
-                hint = did_you_mean(f"{score}.{key}", known)
-                problems.append(Problem(file, f"a known setting; {hint}", f"scores.{score}.{key}"))
-            elif type(value) is not type(getattr(DEFAULT_OPTIONS, target)):
-                kind = type(getattr(DEFAULT_OPTIONS, target)).__name__
-                problems.append(
-                    Problem(file, f"a value of type {kind}", f"scores.{score}.{key}", value=value)
-                )
+            place = f"scores.{name}.{key}"
+            if (name, key) == _POINT_TABLE:
+                scores += _from_point_table(folder / str(value), problems)
             else:
-                values[target] = value
+                _take_setting(
+                    (name, key), value, values, Problem(file, "", place, value=value), problems
+                )
+    return ScorePlan(tuple(scores), ScoreOptions(**values)), problems
+
+
+def _from_point_table(path: Path, problems: list[Problem]) -> list[Score]:
     try:
-        return ScoreOptions(**values), problems
+        return [karakiewicz_score(load_karakiewicz_table(path))]
+    except ValidationError as error:
+        problems += error.problems
     except InputError as error:
-        return ScoreOptions(), [*problems, Problem(file, str(error), "cohort")]
+        problems.append(Problem(path.name, "a point table", value=str(error)))
+    return []
 
 
-def definitions() -> dict[str, str]:
-    """Name -> version of every definition; part of a cohort's fingerprint."""
-    return {name: score.definition_version for name, score in SCORES.items()}
+def _take_setting(
+    key: tuple[str, str],
+    value: CellValue,
+    values: dict[str, Any],
+    place: Problem,
+    problems: list[Problem],
+) -> None:
+    target = _SETTINGS.get(key)
+    if target is None:
+        known = [".".join(pair) for pair in (*_SETTINGS, _POINT_TABLE)]
+        expected = f"a known setting; {did_you_mean('.'.join(key), known)}"
+    else:
+        kind = type(getattr(DEFAULT_OPTIONS, target))
+        if type(value) is kind:
+            values[target] = value
+            return
+        expected = f"a value of type {kind.__name__}"
+    problems.append(dataclasses.replace(place, expected=expected))
 
 
-def compute_scores(
-    patients: Iterable[Mapping[str, Any]], options: ScoreOptions
-) -> list[dict[str, Any]]:
+def compute_scores(patients: Iterable[Mapping[str, Any]], plan: ScorePlan) -> list[dict[str, Any]]:
     """One record a patient and score.
 
     Args:
         patients: the fields of `schema.Patient`; absent ones are missing inputs.
-        options: edition, grading and parameters, recorded with each result.
+        plan: scores, edition, grading and parameters; recorded with each result.
     """
     records = []
     for patient in patients:
         inputs = ClinicalInputs(**{name: patient.get(name) for name in _INPUTS})
         records += [
-            _record(str(patient["patient_id"]), score.function(inputs, options))
-            for score in SCORES.values()
+            _record(str(patient["patient_id"]), score.function(inputs, plan.options))
+            for score in plan.scores
         ]
     return records
 
