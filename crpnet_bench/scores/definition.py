@@ -181,22 +181,11 @@ def evaluate(definition: Definition, inputs: ClinicalInputs, options: ScoreOptio
         options: recorded with the result.
     """
     read = [_read(definition, f, getattr(inputs, f.name)) for f in definition.factors]
-    levels = tuple(levels for levels, _ in read)
-    ranks, deciding = _ranks(definition, levels)
-    low, high = ranks[0], ranks[-1]
-    determined = low == high
-    min_group, max_group = definition.group(low), definition.group(high)
+    outcome = _outcome(definition, tuple(levels for levels, _ in read))
     return ScoreResult(
         score=definition.name,
-        value=definition.value(low) if determined else None,
-        group=min_group if min_group == max_group else None,
-        minimum=definition.bound(low),
-        maximum=definition.bound(high),
-        min_group=min_group,
-        max_group=max_group,
-        possible=tuple(definition.bound(rank) for rank in ranks),
-        risk=float(low) if determined else None,
-        reason=None if determined else undetermined(inputs, deciding),
+        **outcome.fields,
+        reason=undetermined(inputs, outcome.deciding) if outcome.deciding else None,
         trace=tuple(line for _, line in read),
         definition_version=definition.version,
         citation=definition.citation,
@@ -206,7 +195,33 @@ def evaluate(definition: Definition, inputs: ClinicalInputs, options: ScoreOptio
     )
 
 
-@lru_cache(maxsize=65536)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """What follows from the levels alone: fields of the result, and what would decide."""
+
+    fields: Mapping[str, Any]
+    deciding: tuple[str, ...]
+
+
+@lru_cache(maxsize=65536)  # ten thousand patients have few combinations of levels
+def _outcome(definition: Definition, levels: tuple[Levels, ...]) -> _Outcome:
+    ranks, deciding = _ranks(definition, levels)
+    low, high = ranks[0], ranks[-1]
+    determined = low == high
+    min_group, max_group = definition.group(low), definition.group(high)
+    fields = {
+        "value": definition.value(low) if determined else None,
+        "group": min_group if min_group == max_group else None,
+        "minimum": definition.bound(low),
+        "maximum": definition.bound(high),
+        "min_group": min_group,
+        "max_group": max_group,
+        "possible": tuple(definition.bound(rank) for rank in ranks),
+        "risk": float(low) if determined else None,
+    }
+    return _Outcome(fields, () if determined else deciding)
+
+
 def _ranks(
     definition: Definition, levels: tuple[Levels, ...]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:

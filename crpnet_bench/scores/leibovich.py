@@ -128,12 +128,11 @@ def _scope_warnings(inputs: ClinicalInputs) -> tuple[str, ...]:
 
 def _linear_predictor(inputs: ClinicalInputs) -> float | None:
     """Sum of the coefficients; None where a component leaves more than one of them."""
-    total = 0.0
-    for factor in _FACTORS:
-        levels = factor.possible(getattr(inputs, factor.name))
-        if len(levels) > 1:
-            return None
-        total += _COEFFICIENTS[factor.name][levels[0]]
+    levels = [factor.possible(getattr(inputs, factor.name)) for factor in _FACTORS]
+    if any(len(possible) > 1 for possible in levels):
+        return None
+    pairs = zip(_FACTORS, levels, strict=True)
+    total = sum(_COEFFICIENTS[factor.name][level] for factor, (level,) in pairs)
     return round(total, 3)  # the coefficients have three decimals
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crpnet_bench.errors import InputError, Problem, ValidationError, did_you_mean
+from crpnet_bench.errors import InputError, Problem, ValidationError, did_you_mean, shorten
 from crpnet_bench.scores.catalogue import SCORES, get_score
 from crpnet_bench.scores.components import (
     EXPECTED,
@@ -53,6 +53,7 @@ _NAMES = {name.casefold(): name for name in (_ID, *_COLUMNS, *_OPTIONAL)} | {
 }
 _ROUNDING_CM = 0.051  # two columns of one size may differ by rounding to a millimetre
 _LONGEST_ID = 200
+_NAMES_SHOWN = 10
 _FIRST_ROW = 2  # as a spreadsheet counts, below the header
 
 Column = list[ComponentValue | None]
@@ -91,7 +92,7 @@ class ScoreSummary:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in self.determined.items())
-        return f"{self.patients} patients scored, determined: {counts}; written to {self.output}"
+        return f"{_patients(self.patients)} scored, determined: {counts}; written to {self.output}"
 
     def as_record(self) -> dict[str, object]:
         """The summary as one JSON document."""
@@ -325,14 +326,29 @@ def _table_warnings(
     repeated = [text for text, count in Counter(ids).items() if count > 1]
     return (
         *([f"no column for {', '.join(absent)}: missing for every patient"] if absent else []),
-        *(f"column {title!r} is not used{_nearest(title, absent)}" for title in unused),
-        *(f"patient_id {text!r} stands in several rows; each is scored alone" for text in repeated),
+        *([f"columns not used: {_first(unused)}"] if unused else []),
+        *(hint for title in unused if (hint := _nearest(title, absent))),
+        *(
+            [f"in several rows, each scored alone: patient_id {_first(repeated)}"]
+            if repeated
+            else []
+        ),
     )
 
 
-def _nearest(title: str, absent: Sequence[str]) -> str:
-    hint = did_you_mean(title, absent) if absent else ""
-    return f"; {hint}" if hint.startswith("did you mean") else ""
+def _first(names: Sequence[str]) -> str:
+    shown = ", ".join(shorten(name) for name in names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _nearest(title: str, absent: Sequence[str]) -> str | None:
+    hint = did_you_mean(title[:_LONGEST_ID], absent) if absent else ""
+    return f"column {shorten(title)}: {hint}" if hint.startswith("did you mean") else None
+
+
+def _patients(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
 
 
 # ---------------------------------------------------------------- writing
@@ -377,7 +393,8 @@ def _counted_warnings(results: Mapping[str, list[ScoreResult]]) -> list[str]:
                 patients[text].add(row)
                 names[text][name] = None
     return [
-        f"{', '.join(names[text])}, {len(rows)} patients: {text}" for text, rows in patients.items()
+        f"{', '.join(names[text])}, {_patients(len(rows))}: {text}"
+        for text, rows in patients.items()
     ]
 
 

@@ -24,8 +24,8 @@ def test_a_table_in_and_a_table_out(tmp_path):
     arguments += ["--grading", "who_isup", "--outside-scope", "--ssign-pt4-points", "4"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0
-    assert "1 patients scored, determined: uiss_2002 0, ssign 1" in result.stdout
-    assert "warning: leibovich_2003, 1 patients: computed outside its scope" in result.stderr
+    assert "1 patient scored, determined: uiss_2002 0, ssign 1" in result.stdout
+    assert "warning: leibovich_2003, 1 patient: computed outside its scope" in result.stderr
     with target.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["patient_id"], row["ssign"], row["leibovich_2003"]) == ("007", "17", "11")

@@ -82,13 +82,13 @@ def test_column_names_in_any_case_and_order_and_other_columns_are_named(tmp_path
     summary, (row,) = scored(tmp_path, "GRADE,Tumour_Size_MM,Hospital,PT,Patient ID\n3,45,X,1B,q\n")
     assert row["patient_id"] == "q"
     assert row["leibovich_2003_min"] == "3"
-    assert "column 'Hospital' is not used" in summary.warnings
+    assert "columns not used: 'Hospital'" in summary.warnings
     assert any(text.startswith("no column for pN, M, necrosis") for text in summary.warnings)
 
 
 def test_a_column_nearly_named_right_is_pointed_out(tmp_path):
     summary, _ = scored(tmp_path, "patient_id,pT,necroses\nq,1B,yes\n")
-    assert "column 'necroses' is not used; did you mean 'necrosis'?" in summary.warnings
+    assert "column 'necroses': did you mean 'necrosis'?" in summary.warnings
 
 
 def test_every_problem_is_listed_with_row_and_column(tmp_path):
@@ -187,7 +187,7 @@ def test_identifiers_keep_their_text_and_order(tmp_path):
 def test_a_repeated_patient_is_scored_and_named(tmp_path):
     summary, rows = scored(tmp_path, "patient_id,pT\na,T1\na,T2\n")
     assert len(rows) == 2
-    assert "patient_id 'a' stands in several rows; each is scored alone" in summary.warnings
+    assert "in several rows, each scored alone: patient_id 'a'" in summary.warnings
 
 
 def test_the_output_is_replaced_whole_and_never_the_input(tmp_path):
@@ -218,7 +218,7 @@ def test_edition_and_grading_are_recorded_and_warned_about_where_they_matter(tmp
     assert "uiss_2002: pN2 does not exist" in rows[1]["warnings"]
     assert "adrenal" in rows[2]["warnings"]
     assert "one to one" not in rows[2]["warnings"]  # no grade, nothing to say
-    assert any(text.startswith("uiss_2002, 1 patients: pN2") for text in summary.warnings)
+    assert any(text.startswith("uiss_2002, 1 patient: pN2") for text in summary.warnings)
     unstated, _ = scored(tmp_path, text)
     assert any("TNM edition is not stated" in text for text in unstated.warnings)
     assert any("grading system" in text for text in unstated.warnings)
@@ -263,9 +263,9 @@ def test_ten_thousand_patients_take_under_three_seconds():
         pT="pT3a", pN="NX", M="M0", grade="G3", necrosis="yes", ecog="", age="61"
     )
     frame["tumor_size_mm"] = [str(10 + i % 180) for i in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall: other work shares the machine
     score_table(frame, tnm_edition=8, grading="who_isup")
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_a_frame_keeps_what_a_cell_parser_reads():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -82,3 +84,13 @@ def test_the_size_in_millimetres_scores_as_in_centimetres(tumours):
         tumor_size_cm=frame["tumor_size_mm"].astype(float) / 10
     )
     pd.testing.assert_frame_equal(score_table(frame), score_table(in_cm))
+
+
+def test_the_documentation_lists_the_differing_tumours_with_their_trace(tumours):
+    document = Path(__file__).parents[2].joinpath("docs", "scores.md").read_text(encoding="utf-8")
+    result = scored(tumours, outside_scope=True)
+    published = tumours["Leibovich score"].astype(int)
+    for row in (published != result["leibovich_2003"]).to_numpy().nonzero()[0]:
+        expected = [tumours["Subject"][row], f"M{tumours['M'][row]}"]
+        expected += [str(published[row]), str(result["leibovich_2003"][row])]
+        assert f"| {' | '.join(expected)} |" in document
