@@ -20,10 +20,17 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from crpnet_bench.errors import NotFoundError, RegistryError, RegistryLockedError, did_you_mean
+from crpnet_bench.errors import (
+    NotFoundError,
+    RegistryError,
+    RegistryLockedError,
+    ValidationError,
+    did_you_mean,
+)
 from crpnet_bench.home import Home
 from crpnet_bench.registry.load import PENDING, TABLE_COLUMNS, LoadedCohort
 from crpnet_bench.registry.migrations import Connection, migrate
+from crpnet_bench.registry.split_files import identical_across_roles
 from crpnet_bench.registry.views import DUCKDB_CONFIG, copy_database, publish, query
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 
@@ -208,6 +215,48 @@ class Transaction:
         self._run("DELETE FROM slide_outcomes WHERE cohort = ? AND version = ?", name, version)
         rows = conform(outcomes, SLIDE_OUTCOME_COLUMNS)
         self._append("slide_outcomes", rows, of=(name, version))
+        self._resolve_pending(name, version, rows)
+
+    def _resolve_pending(self, name: str, version: int, outcomes: pd.DataFrame) -> None:
+        """Slides registered without hashing get the identity that extraction gave them.
+
+        Raises:
+            ValidationError: only now it shows that a split has one slide on two sides.
+        """
+        pending = self.query(
+            "SELECT s.path, c.folder FROM slides s JOIN cohorts c USING (cohort, version) "
+            "WHERE cohort = ? AND version = ? AND NOT s.excluded AND starts_with(slide_id, ?)",
+            name, version, PENDING,
+        )  # fmt: skip
+        found = dict(zip(outcomes["path"], outcomes["slide_id"].fillna(""), strict=True))
+        places = zip(pending["path"], pending["folder"], strict=True)
+        ids = [found.get(str(Path(folder) / path), "") for path, folder in places]
+        fresh = pending.assign(slide_id=ids)
+        fresh = fresh[fresh["slide_id"] != ""]
+        if fresh.empty:
+            return
+        with self._frame(fresh[["path", "slide_id"]]):
+            self._run(
+                "UPDATE slides SET slide_id = f.slide_id FROM incoming f "
+                "WHERE slides.cohort = ? AND slides.version = ? AND slides.path = f.path",
+                name, version,
+            )  # fmt: skip
+        self._refuse_leaks(name, version)
+
+    def _refuse_leaks(self, name: str, version: int) -> None:
+        where = "WHERE cohort = ? AND version = ?"
+        slides = self.query(
+            f"SELECT slide_id, patient_id FROM slides {where} AND NOT excluded",  # noqa: S608
+            name, version,
+        )  # fmt: skip
+        splits = self.query(f"SELECT * FROM splits {where}", name, version)  # noqa: S608
+        problems = [
+            problem
+            for split, rows in splits.groupby("split")
+            for problem in identical_across_roles(rows, slides, f"splits/{split}.csv")
+        ]
+        if problems:
+            raise ValidationError(problems, f"cohort {name}")
 
     def store_file_hashes(self, hashes: Mapping[tuple[str, int, int], str]) -> None:
         """Remember (path, size, mtime_ns) -> sha256, so that no slide is hashed twice."""

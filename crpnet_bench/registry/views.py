@@ -99,7 +99,11 @@ def publish(connection: Connection, home: Home, keep: int = KEPT_VIEWS) -> int:
     home.views.mkdir(parents=True, exist_ok=True)
     for left_over in home.views.glob(".*.tmp*"):  # of a writer that was killed
         left_over.unlink(missing_ok=True)
-    number = max([_current(home) or 0, *_numbers(home)]) + 1
+    try:
+        before = _current(home) or 0
+    except RegistryError:  # a damaged pointer is what this mends
+        before = 0
+    number = max([before, *_numbers(home)]) + 1
     temporary = home.views / f".registry-{number}.tmp"
     copy_database(connection, temporary)
     temporary.replace(_view(home, number))
