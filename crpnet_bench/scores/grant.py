@@ -14,7 +14,7 @@ from crpnet_bench.scores.definition import (
     sum_of_points,
 )
 from crpnet_bench.scores.result import DEFAULT_OPTIONS, ScoreOptions, ScoreResult
-from crpnet_bench.scores.systems import MADE_FOR_FUHRMAN, PELVICALYCEAL_INVASION, SystemNote
+from crpnet_bench.scores.systems import MADE_FOR_FUHRMAN, SystemNote
 
 __all__ = ["GRANT", "grant"]
 
@@ -48,7 +48,7 @@ _DEFINITION = Definition(
     groups=_GROUPS,
     group_of=band(1),
     additive=True,
-    notes=(_T3B_BY_EDITION, PELVICALYCEAL_INVASION, MADE_FOR_FUHRMAN),
+    notes=(_T3B_BY_EDITION, MADE_FOR_FUHRMAN),
 )
 
 
