@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,29 +13,27 @@ from crpnet_bench.errors import InputError
 from crpnet_bench.stats.estimate import Estimate
 from crpnet_bench.stats.inputs import TIME_TOLERANCE, Floats
 
-__all__ = ["FEW_EVENTS", "EstimatesAtTimes", "bounded_wald", "few_events", "horizons"]
+__all__ = ["FEW_EVENTS", "Estimates", "EstimatesAtTimes", "bounded_wald", "few_events", "horizons"]
 
 # Below this number of events, or of non-events, normal intervals cover too little.
 FEW_EVENTS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EstimatesAtTimes:
-    """One estimate for each time asked.
+class Estimates:
+    """A row of estimates.
 
-    The arrays `value`, `se`, `ci_low` and `ci_high` have the shape of the times asked (a
-    single time gives single numbers) and hold NaN where there is no number; `reason` says why.
-    For a number to show, take `at(t)` or iterate: those give `Estimate`, with None for NaN.
+    The arrays `value`, `se`, `ci_low` and `ci_high` hold NaN where there is no number; `reason`
+    says why. For a number to show, iterate or take one by position: those give `Estimate`, with
+    None for NaN.
 
     Attributes:
-        times: the times asked, in their order.
-        estimates: one `Estimate` a time.
-        scalar: whether a single time was asked, not a sequence.
+        estimates: the estimates in order.
+        scalar: whether a single one was asked; the arrays are then single numbers.
     """
 
-    times: Floats
     estimates: tuple[Estimate, ...]
-    scalar: bool = False
+    scalar: bool = field(default=False, kw_only=True)
 
     @property
     def value(self) -> Floats | np.float64:
@@ -59,13 +57,38 @@ class EstimatesAtTimes:
 
     @property
     def reason(self) -> tuple[str | None, ...]:
-        """Why a value or its interval is missing, per time."""
+        """Why a value or its interval is missing, one entry an estimate."""
         return tuple(estimate.reason for estimate in self.estimates)
 
     @property
     def warning(self) -> tuple[str | None, ...]:
-        """What the reader has to know, per time."""
+        """What the reader has to know, one entry an estimate."""
         return tuple(estimate.warning for estimate in self.estimates)
+
+    def __iter__(self) -> Iterator[Estimate]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    def __getitem__(self, position: int) -> Estimate:
+        return self.estimates[position]
+
+    def _column(self, pick: Callable[[Estimate], float | None]) -> Floats | np.float64:
+        numbers = [pick(estimate) for estimate in self.estimates]
+        column = np.array([np.nan if number is None else number for number in numbers])
+        return column[0] if self.scalar else column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EstimatesAtTimes(Estimates):
+    """One estimate for each time asked; a single time asked gives single numbers.
+
+    Attributes:
+        times: the times asked, in their order.
+    """
+
+    times: Floats
 
     def at(self, time: float) -> Estimate:
         """The estimate at one of the times asked.
@@ -78,21 +101,6 @@ class EstimatesAtTimes:
             asked = ", ".join(f"{one:g}" for one in self.times)
             raise InputError(f"time {time:g} was not asked; these were: {asked}")
         return self.estimates[int(where[0])]
-
-    def __iter__(self) -> Iterator[Estimate]:
-        return iter(self.estimates)
-
-    def __len__(self) -> int:
-        return len(self.estimates)
-
-    def __getitem__(self, position: int) -> Estimate:
-        return self.estimates[position]
-
-    # An array for several times, a number for one, as NumPy's own functions do.
-    def _column(self, pick: Callable[[Estimate], float | None]) -> Floats | np.float64:
-        numbers = [pick(estimate) for estimate in self.estimates]
-        column = np.array([np.nan if number is None else number for number in numbers])
-        return column[0] if self.scalar else column
 
 
 def horizons(

@@ -45,8 +45,8 @@ class BrierScore(EstimatesAtTimes):
             2018;2:7). Positive is better than the average.
     """
 
-    null: EstimatesAtTimes | None = None
-    ipa: EstimatesAtTimes | None = None
+    null: EstimatesAtTimes
+    ipa: EstimatesAtTimes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +90,11 @@ def brier_score(
         null.append(_estimate(fitted, base, float(t), level))
         ipa.append(_accuracy_index(fitted, loss, base, float(t), level))
     return BrierScore(
-        asked,
         tuple(model),
-        scalar,
-        EstimatesAtTimes(asked, tuple(null), scalar),
-        EstimatesAtTimes(asked, tuple(ipa), scalar),
+        asked,
+        EstimatesAtTimes(tuple(null), asked, scalar=scalar),
+        EstimatesAtTimes(tuple(ipa), asked, scalar=scalar),
+        scalar=scalar,
     )
 
 
@@ -129,7 +129,7 @@ def integrated_brier_score(
         raise InputError("times: expected a rising grid of times above zero")
     losses = [_loss(fitted, risks[:, column], float(t)) for column, t in enumerate(asked)]
     estimates = tuple(_integrated(fitted, losses, asked, last, level) for last in range(asked.size))
-    return EstimatesAtTimes(asked, estimates, scalar)
+    return EstimatesAtTimes(estimates, asked, scalar=scalar)
 
 
 def risks_at(predicted_risk: ArrayLike, columns: int, name: str = "predicted_risk") -> Floats:

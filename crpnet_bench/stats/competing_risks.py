@@ -86,7 +86,7 @@ class CumulativeIncidence:
             InputError: a time is negative or not finite.
         """
         asked, scalar = horizons(times)
-        return EstimatesAtTimes(asked, tuple(self._point(float(t)) for t in asked), scalar)
+        return EstimatesAtTimes(tuple(self._point(float(t)) for t in asked), asked, scalar=scalar)
 
     def _point(self, t: float) -> Estimate:
         method = f"Aalen-Johansen, {self.conf_type} interval"

@@ -13,7 +13,7 @@ The one difference from `timeROC`: an event exactly at t is a case here, as in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +34,7 @@ from crpnet_bench.stats.inputs import (
     same_length,
     survival_times,
 )
+from crpnet_bench.stats.perfection import perfect_bound
 
 __all__ = ["TimeDependentRates", "time_dependent_auc", "time_dependent_rates"]
 
@@ -96,7 +97,7 @@ def time_dependent_auc(
     fitted, score = _gate(time, event, risk)
     asked, scalar = horizons(times)
     estimates = tuple(_auc_at(fitted, score, float(t), level) for t in asked)
-    return EstimatesAtTimes(asked, estimates, scalar)
+    return EstimatesAtTimes(estimates, asked, scalar=scalar)
 
 
 def time_dependent_rates(
@@ -135,7 +136,8 @@ def time_dependent_rates(
     positive = score > threshold
     rows = [_rates_at(fitted, positive, float(t), level) for t in asked]
     sensitivity, specificity, ppv, npv = (
-        EstimatesAtTimes(asked, tuple(row[which] for row in rows), scalar) for which in range(4)
+        EstimatesAtTimes(tuple(row[which] for row in rows), asked, scalar=scalar)
+        for which in range(4)
     )
     count = int(positive.sum())
     return TimeDependentRates(
@@ -180,19 +182,16 @@ def _auc_at(fitted: CensoringDistribution, score: Floats, t: float, level: float
     estimate = bounded_wald(value, state.standard_error(derivative), level, _METHOD, warning)
     if estimate.ci_low is not None:
         return estimate
-    why = "all risks are equal" if np.ptp(score) == 0 else f"AUC is exactly {value:g}"
-    return not_estimable_interval(estimate, f"interval not estimable: {why}")
+    return replace(estimate, reason=_why_no_interval(state, score, value, level))
 
 
-def not_estimable_interval(estimate: Estimate, reason: str) -> Estimate:
-    """The same value with another reason for its missing interval."""
-    return Estimate(
-        value=estimate.value,
-        level=estimate.level,
-        method=estimate.method,
-        warning=estimate.warning,
-        reason=reason,
-    )
+def _why_no_interval(state: WeightsAtTime, score: Floats, value: float, level: float) -> str:
+    if np.ptp(score) == 0:
+        return "interval not estimable: all risks are equal"
+    if value not in {0.0, 1.0}:
+        return "interval not estimable: no variation in the data"
+    pairs = min(int(state.case.sum()), int((state.survivor | state.competing).sum()))
+    return perfect_bound(value, pairs, level, "the AUC", "pairs of case and control")[1]
 
 
 def _concordant_weight(score: Floats, case: Floats, control: Floats) -> tuple[Floats, Floats]:
@@ -241,4 +240,4 @@ def _weighted_share(
     estimate = bounded_wald(value, state.standard_error(derivative), level, _METHOD, warning)
     if estimate.ci_low is not None:
         return estimate
-    return not_estimable_interval(estimate, f"interval not estimable: rate is exactly {value:g}")
+    return replace(estimate, reason=f"interval not estimable: the rate is exactly {value:g}")
