@@ -83,8 +83,9 @@ def _reach(
         step = int(rng.integers(1, longest + 1)) * (1 if (area < auc) == event[patient] else -1)
         moved = int(np.clip(risk[patient] + step, lowest[patient], highest[patient]))
         change = _change(event, risk, patient, moved)
-        nearer = abs(area + change - auc) < abs(area - auc)
-        if change and (nearer or rng.random() < _DETOUR):
+        # A step past nobody changes nothing yet, but the next one may.
+        no_worse = change == 0 or abs(area + change - auc) < abs(area - auc)
+        if no_worse or rng.random() < _DETOUR:
             risk[patient] = moved
             area += change
     raise ValueError(f"no risks with an AUC of {auc} within these bands; reached {area:.4f}")

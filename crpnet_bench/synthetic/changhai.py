@@ -168,7 +168,7 @@ def _simulate_group(paper: Paper, name: str, rng: np.random.Generator) -> _Group
     raise RuntimeError(f"no {name} cohort with the printed indices in {_ATTEMPTS} attempts")
 
 
-# --- Clinical columns ---------------------------------------------------------------------------
+# --- Clinical columns --------------------------------------------------------------------
 
 
 def _clinical(paper: Paper, name: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -265,7 +265,7 @@ def _by_severity(
     return given
 
 
-# --- Assigned risks -----------------------------------------------------------------------------
+# --- Assigned risks ----------------------------------------------------------------------
 
 
 def _scored(paper: Paper, name: str, event: Bools, rng: np.random.Generator) -> Bools:
@@ -319,7 +319,7 @@ def _bands(model: str, name: str, tp: int, fp: int, fn: int, tn: int) -> tuple[B
     return (low, middle, upper)
 
 
-# --- Order of the C-indices ---------------------------------------------------------------------
+# --- Order of the C-indices --------------------------------------------------------------
 
 
 def _printed_c(paper: Paper, name: str) -> float:
@@ -354,7 +354,7 @@ def _ordered_among_scored(order: Floats, event: Bools, times: Floats, scored: Bo
     return unchanged is not None and bool(np.array_equal(unchanged, times[scored]))
 
 
-# --- Names and files ----------------------------------------------------------------------------
+# --- Names and files ---------------------------------------------------------------------
 
 
 def _named(groups: Mapping[str, _Group], seed: int, rng: np.random.Generator) -> SimulatedChanghai:
