@@ -193,7 +193,14 @@ def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
     yield (
         "c_index",
         None,
-        concordance_index(sample.time, sample.event, sample.risk, fold=sample.fold, level=level),
+        concordance_index(
+            sample.time,
+            sample.event,
+            sample.risk,
+            fold=sample.fold,
+            cluster=sample.patient,
+            level=level,
+        ),
     )
     yield from _hazard_ratios(sample, level)
     for horizon in settings.horizons_months:

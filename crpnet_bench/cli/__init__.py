@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 from crpnet_bench import __version__
+from crpnet_bench.cli import cohort
+from crpnet_bench.cli.run import run
+from crpnet_bench.cli.score import score
 from crpnet_bench.errors import CRPNetBenchError
 
 __all__ = ["app", "main"]
@@ -24,6 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+app.add_typer(cohort.app)
+app.command()(score)
+app.command()(run)
 
 
 def _print_version(asked: bool) -> None:
