@@ -22,7 +22,7 @@ from crpnet_bench.errors import InputError
 from crpnet_bench.stats.at_times import Estimates, bounded_wald, few_events, horizons
 from crpnet_bench.stats.brier import risks_at
 from crpnet_bench.stats.estimate import Estimate, not_estimable
-from crpnet_bench.stats.incidence_at import incidence_at
+from crpnet_bench.stats.incidence_at import IncidenceAt, incidence_at
 from crpnet_bench.stats.inputs import (
     Bools,
     Floats,
@@ -196,16 +196,24 @@ def _curve(
     data: tuple[Floats, Ints, float], treated: Bools, grid: Floats, level: float
 ) -> NetBenefitCurve:
     estimates, shares = [], np.full((2, grid.size), np.nan)
+    found = incidence_at(*data)
     for k, threshold in enumerate(grid):
+        whom = treated[:, k]
+        if k == 0 or np.any(whom != treated[:, k - 1]):
+            found = incidence_at(data[0][whom], data[1][whom], data[2])
         weight = threshold / (1 - threshold)
-        estimate, shares[:, k] = _net_benefit(data, treated[:, k], weight, level)
+        estimate, shares[:, k] = _net_benefit(data, whom, found, weight, level)
         estimates.append(estimate)
     share = treated.mean(axis=0) if treated.size else np.full(grid.size, np.nan)
     return NetBenefitCurve(tuple(estimates), grid, share, shares[0], shares[1])
 
 
 def _net_benefit(
-    data: tuple[Floats, Ints, float], treated: Bools, weight: float, level: float
+    data: tuple[Floats, Ints, float],
+    treated: Bools,
+    found: IncidenceAt,
+    weight: float,
+    level: float,
 ) -> tuple[Estimate, tuple[float, float]]:
     time, status, horizon = data
     if not time.size:
@@ -213,7 +221,6 @@ def _net_benefit(
     if not treated.any():
         zero = Estimate(value=0.0, level=level, method=_METHOD, reason="nobody is treated")
         return zero, (0.0, 0.0)
-    found = incidence_at(time[treated], status[treated], horizon)
     if not found.known:
         reason = f"{_ends_early(time[treated], horizon)} among the treated"
         return not_estimable(reason, _METHOD, level), (np.nan, np.nan)

@@ -25,10 +25,11 @@ __all__ = ["FineGrayResult", "FineGrayTerm", "fine_gray"]
 
 _MAX_STEPS = 50
 _MAX_HALVINGS = 30
-# Newton's decrement is twice the log likelihood still to be gained.
-_DECREMENT = 1e-20
-# A linear predictor that ranges this far (a hazard ratio of 7e10) diverges.
-_DIVERGED = 25.0
+# Newton's decrement is twice the log likelihood still to be gained. Below this one full step
+# more, which squares the error, is the maximum to rounding.
+_DECREMENT = 1e-10
+# A linear predictor that ranges this far (a hazard ratio of 6e7) diverges.
+_DIVERGED = 18.0
 _METHOD = "Fine-Gray, Breslow ties, sandwich variance"
 
 
@@ -242,7 +243,7 @@ def _climb(data: _Data, names: tuple[str, ...]) -> tuple[Floats, _Fit, str | Non
         except np.linalg.LinAlgError:
             return coef, fit, "not estimable: the information matrix is singular"
         if float(fit.score @ step) < _DECREMENT:
-            return coef, fit, None
+            return coef + step, _evaluate(data, coef + step), None
         risen = _rise(data, coef, fit, step)
         if risen is None:
             return coef, fit, None
