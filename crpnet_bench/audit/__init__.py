@@ -10,6 +10,7 @@ from crpnet_bench.audit.finding import VERDICTS, Finding, Verdict
 from crpnet_bench.audit.intervals import check_intervals
 from crpnet_bench.audit.paper import Paper, load_paper, shipped_cohort
 from crpnet_bench.audit.rates import check_classifiers
+from crpnet_bench.audit.report import document, report
 from crpnet_bench.audit.size import check_sizes
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "Paper",
     "Verdict",
     "audit_paper",
+    "document",
     "load_paper",
+    "report",
     "shipped_cohort",
 ]
 

@@ -37,9 +37,12 @@ from crpnet_bench.synthetic.printed_margins import layouts, place, with_mean_sd,
 __all__ = [
     "COHORT_NAME",
     "MODELS",
+    "SPLIT",
     "T_STAGES",
     "UNSCORED_REASON",
     "SimulatedChanghai",
+    "column_of",
+    "level_of",
     "load_article",
     "make_changhai_sim",
     "simulate_changhai",
@@ -62,6 +65,12 @@ _SIZE_SPAN = (8, 160)
 _BMI_UNIT, _BMI_SPAN = 0.001, (16.5, 36.0)
 _BMI_MEAN_UNIT = 0.0001
 _COLUMN_OF = {
+    "Age": "age",
+    "BMI (kg/m2)": "bmi",
+    "Pathological T stage": "pT",
+    "Pathological N stage": "pN",
+    "Tumor diameter (mm)": "diameter_mm",
+    "WHO/ISUP stage": "grade",
     "Gender": "sex",
     "Smoking History": "smoking",
     "Drinking History": "drinking",
@@ -70,6 +79,9 @@ _COLUMN_OF = {
     "Diabetes": "diabetes",
     "Tumor side": "side",
 }
+_DRAWN_FREELY = (
+    "sex", "smoking", "drinking", "hypertension", "coronary_heart_disease", "diabetes", "side",
+)  # fmt: skip
 # Whole-numbered risks: the negative class ends, the positive class ends (both inclusive).
 _RISK_STEPS = {
     "CRPNet": (4999, 9999),
@@ -154,6 +166,24 @@ def simulate_changhai(seed: int = 0, article: Paper | None = None) -> SimulatedC
     return _named(groups, seed, rng)
 
 
+def column_of(characteristic: str) -> str:
+    """The column of `clinical.csv` for a row of the supplementary tables."""
+    return _COLUMN_OF[characteristic]
+
+
+def level_of(characteristic: str, level: str) -> str:
+    """How a printed level is written in `clinical.csv`, as text.
+
+    >>> level_of("Pathological N stage", "NO"), level_of("WHO/ISUP stage", "Stage III")
+    ('N0', '3')
+    """
+    if characteristic == "Pathological N stage":
+        return level.replace("NO", "N0")
+    if characteristic == "WHO/ISUP stage":
+        return str(_GRADES[level])
+    return level if characteristic == "Pathological T stage" else level.lower()
+
+
 def _simulate_group(paper: Paper, name: str, rng: np.random.Generator) -> _Group:
     clinical = _clinical(paper, name, rng)
     event = clinical["recurrence"].to_numpy(dtype=np.bool_)
@@ -202,9 +232,10 @@ def _stratum(
         "grade": _by_severity({_GRADES[level]: grades[level] for level in _GRADES}, severity, rng),
     }  # fmt: skip
     for printed, own in _COLUMN_OF.items():
-        counts = _counts(rows[printed], column)
-        levels = np.repeat([level.lower() for level in counts], list(counts.values()))
-        stratum[own] = rng.permutation(levels)
+        if own in _DRAWN_FREELY:
+            counts = _counts(rows[printed], column)
+            levels = np.repeat([level_of(printed, level) for level in counts], [*counts.values()])
+            stratum[own] = rng.permutation(levels)
     return pd.DataFrame(stratum)
 
 
