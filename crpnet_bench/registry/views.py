@@ -8,10 +8,11 @@ pointer names, takes one result and closes; nothing stays open. `n` is the key f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -23,9 +24,6 @@ from crpnet_bench.registry.migrations import Connection, check_version, schema_v
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 from crpnet_bench.results import write_atomically as replace_file
 from crpnet_bench.schema import CohortManifest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "DUCKDB_CONFIG",
@@ -177,11 +175,30 @@ def read(home: Home, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         NotFoundError: nothing was registered yet.
         RegistryError: the view is missing, damaged, locked or of another schema.
     """
+    with _opened(home) as connection:
+        return query(connection, sql, params)
+
+
+@contextmanager
+def _opened(home: Home) -> Iterator[Connection]:
+    """The current view, open for the length of one call."""
     for _ in range(_ATTEMPTS):
-        view = _view(home, _published(home))
-        if view.exists():
+        path = _view(home, _published(home))
+        if path.exists():
             break  # else a writer replaced it between the two looks
-    return _read_view(view, sql, params)
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config=dict(DUCKDB_CONFIG))
+    except duckdb.Error as error:
+        raise _unreadable(path, error) from error
+    try:
+        check_version(schema_version(connection))
+        yield connection
+    except duckdb.ProgrammingError:
+        raise  # a wrong query is a bug, not a damaged file
+    except duckdb.Error as error:
+        raise _unreadable(path, error) from error
+    finally:
+        connection.close()
 
 
 def _published(home: Home) -> int:
@@ -192,22 +209,6 @@ def _published(home: Home) -> int:
             "`crpnet-bench cohort register DIR` or `crpnet-bench run` fills it"
         )
     return number
-
-
-def _read_view(path: Path, sql: str, params: Sequence[Any]) -> pd.DataFrame:
-    try:
-        connection = duckdb.connect(str(path), read_only=True, config=dict(DUCKDB_CONFIG))
-    except duckdb.Error as error:
-        raise _unreadable(path, error) from error
-    try:
-        check_version(schema_version(connection))
-        return query(connection, sql, params)
-    except duckdb.ProgrammingError:
-        raise  # a wrong query is a bug, not a damaged file
-    except duckdb.Error as error:
-        raise _unreadable(path, error) from error
-    finally:
-        connection.close()
 
 
 def query(connection: Connection, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
@@ -260,17 +261,22 @@ def cohort(home: Home, name: str) -> CohortRecord:
     Raises:
         NotFoundError: no such cohort or version.
     """
+    with _opened(home) as connection:
+        return _cohort(connection, name)
+
+
+def _cohort(connection: Connection, name: str) -> CohortRecord:
     base, _, version = name.partition("@")
     if version and not version.isdecimal():
         raise NotFoundError(f"cohort {name!r}: expected NAME or NAME@VERSION, such as {base}@1")
-    found = read(
-        home,
+    found = query(
+        connection,
         "SELECT * FROM cohorts WHERE cohort = ? AND (version = ? OR ? = '') "
         "ORDER BY version DESC LIMIT 1",
         [base, int(version or 0), version],
     )
     if found.empty:
-        raise _unknown_cohort(home, base, version)
+        raise _unknown_cohort(connection, base, version)
     row = found.iloc[0]
     return CohortRecord(
         name=str(row["cohort"]),
@@ -283,8 +289,8 @@ def cohort(home: Home, name: str) -> CohortRecord:
     )
 
 
-def _unknown_cohort(home: Home, base: str, version: str) -> NotFoundError:
-    known = read(home, "SELECT cohort, version FROM cohorts ORDER BY ALL")
+def _unknown_cohort(connection: Connection, base: str, version: str) -> NotFoundError:
+    known = query(connection, "SELECT cohort, version FROM cohorts ORDER BY ALL")
     names = sorted({str(name) for name in known["cohort"]})
     if base in names:
         versions = known.loc[known["cohort"] == base, "version"].tolist()
@@ -292,18 +298,34 @@ def _unknown_cohort(home: Home, base: str, version: str) -> NotFoundError:
     return NotFoundError(f"cohort {base!r} is not registered; {did_you_mean(base, names)}")
 
 
+_STAYING = (
+    "patient_id IN (SELECT p.patient_id FROM patients p WHERE NOT p.excluded "
+    "AND p.cohort = t.cohort AND p.version = t.version)"
+)
+
+
+def _rows(home: Home, table: str, name: str, condition: str = "true") -> pd.DataFrame:
+    """Rows of one cohort in one table; `condition` is a constant of this module."""
+    with _opened(home) as connection:
+        return _rows_of(connection, _cohort(connection, name), table, condition)
+
+
+def _rows_of(
+    connection: Connection, record: CohortRecord, table: str, condition: str = "true"
+) -> pd.DataFrame:
+    sql = (
+        f"SELECT * EXCLUDE (cohort, version) FROM {table} t "  # noqa: S608 constants only
+        f"WHERE cohort = ? AND version = ? AND {condition}"
+    )
+    return query(connection, sql, [record.name, record.version])
+
+
 def patients(home: Home, name: str, *, with_excluded: bool = False) -> pd.DataFrame:
     """One row a patient: baseline variables, further variables as columns of their own.
 
     Excluded patients (`excluded`, `reason`) are left out unless asked for.
     """
-    frame = _of_cohort(home, "patients", name)
-    if not with_excluded:
-        frame = frame[~frame["excluded"].astype(bool)].reset_index(drop=True)
-    return _spread(frame)
-
-
-def _spread(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = _rows(home, "patients", name, "true" if with_excluded else "NOT excluded")
     extra = pd.DataFrame([json.loads(text) for text in frame["extra"]], index=frame.index)
     return pd.concat([frame.drop(columns="extra"), extra.convert_dtypes()], axis=1)
 
@@ -322,15 +344,12 @@ def outcomes(
     Raises:
         NotFoundError: the cohort does not have that endpoint.
     """
-    frame = _of_cohort(home, "outcomes", name)
+    frame = _rows(home, "outcomes", name, "true" if with_excluded else _STAYING)
     chosen = frame["primary"].astype(bool) if endpoint is None else frame["endpoint"] == endpoint
     if endpoint is not None and not chosen.any():
         known = sorted(set(frame["endpoint"]))
         raise NotFoundError(f"cohort {name!r} has no {endpoint}; {did_you_mean(endpoint, known)}")
-    kept = frame[chosen]
-    if not with_excluded:
-        kept = kept[kept["patient_id"].isin(patients(home, name)["patient_id"])]
-    return kept.reset_index(drop=True)
+    return frame[chosen].reset_index(drop=True)
 
 
 def slides(home: Home, name: str, *, with_excluded: bool = False) -> pd.DataFrame:
@@ -338,25 +357,22 @@ def slides(home: Home, name: str, *, with_excluded: bool = False) -> pd.DataFram
 
     `slide_id` begins with `pending-` until the content was hashed.
     """
-    record = cohort(home, name)
-    frame = _of_cohort(home, "slides", record.pinned)
-    if not with_excluded:
-        staying = set(patients(home, record.pinned)["patient_id"])
-        frame = frame[~frame["excluded"].astype(bool) & frame["patient_id"].isin(staying)]
+    condition = "true" if with_excluded else f"NOT excluded AND {_STAYING}"
+    with _opened(home) as connection:
+        record = _cohort(connection, name)
+        frame = _rows_of(connection, record, "slides", condition)
     paths = [str(record.folder / path) for path in frame["path"]]
-    return frame.assign(path=pd.array(paths, dtype="string")).reset_index(drop=True)
+    return frame.assign(path=pd.array(paths, dtype="string"))
 
 
 def scores(home: Home, name: str) -> pd.DataFrame:
     """One row an included patient and score: value, group, min, max, reason, risk, trace, ..."""
-    frame = _of_cohort(home, "scores", name)
-    staying = patients(home, name)["patient_id"]
-    return frame[frame["patient_id"].isin(staying)].reset_index(drop=True)
+    return _rows(home, "scores", name, _STAYING)
 
 
 def exclusions(home: Home, name: str) -> pd.DataFrame:
     """Patients, tumours and slides that left, each with its reason."""
-    return _of_cohort(home, "exclusions", name)
+    return _rows(home, "exclusions", name)
 
 
 def splits(home: Home, name: str, split: str | None = None) -> pd.DataFrame:
@@ -370,22 +386,21 @@ def splits(home: Home, name: str, split: str | None = None) -> pd.DataFrame:
     Raises:
         NotFoundError: the cohort has no such split.
     """
-    frame = _of_cohort(home, "splits", name)
-    if split is not None:
-        known = sorted(set(frame["split"]))
-        if split not in known:
-            raise NotFoundError(
-                f"cohort {name!r} has no split {split!r}; {did_you_mean(split, known)}; "
-                "`crpnet-bench split create` makes one"
-            )
-        frame = frame[frame["split"] == split]
-    staying = patients(home, name)["patient_id"]
-    return frame[frame["patient_id"].isin(staying)].reset_index(drop=True)
+    frame = _rows(home, "splits", name, _STAYING)
+    if split is None:
+        return frame
+    known = sorted(set(frame["split"]))
+    if split not in known:
+        raise NotFoundError(
+            f"cohort {name!r} has no split {split!r}; {did_you_mean(split, known)}; "
+            "`crpnet-bench split create` makes one"
+        )
+    return frame[frame["split"] == split].reset_index(drop=True)
 
 
 def slide_outcomes(home: Home, name: str) -> pd.DataFrame:
     """What became of each slide at the last extraction: status, tiles, reason, remedy."""
-    return _of_cohort(home, "slide_outcomes", name)
+    return _rows(home, "slide_outcomes", name)
 
 
 def file_hashes(home: Home) -> dict[tuple[str, int, int], str]:
@@ -420,15 +435,11 @@ def _of_runs(
 ) -> pd.DataFrame:
     wanted = [run_ids] if isinstance(run_ids, str) else list(run_ids)
     marks = ", ".join("?" * len(wanted)) or "NULL"
-    known = {record.run_id for record in runs(home)}
-    for run_id in wanted:
-        if run_id not in known:
-            raise NotFoundError(f"run {run_id!r} does not exist; {did_you_mean(run_id, known)}")
-    sql = f"SELECT * FROM {table} WHERE run_id IN ({marks})"  # noqa: S608 names are constants
-    return conform(read(home, sql, wanted), columns)
-
-
-def _of_cohort(home: Home, table: str, name: str) -> pd.DataFrame:
-    record = cohort(home, name)
-    sql = f"SELECT * EXCLUDE (cohort, version) FROM {table} WHERE cohort = ? AND version = ?"  # noqa: S608 names are constants
-    return read(home, sql, [record.name, record.version])
+    with _opened(home) as connection:
+        known = set(query(connection, "SELECT run_id FROM runs")["run_id"])
+        for run_id in wanted:
+            if run_id not in known:
+                hint = did_you_mean(run_id, known)
+                raise NotFoundError(f"run {run_id!r} does not exist; {hint}")
+        sql = f"SELECT * FROM {table} WHERE run_id IN ({marks})"  # noqa: S608 constants only
+        return conform(query(connection, sql, wanted), columns)
