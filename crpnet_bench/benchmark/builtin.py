@@ -9,6 +9,7 @@ from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.home import Home
 from crpnet_bench.progress import Progress
 from crpnet_bench.registry import views
+from crpnet_bench.synthetic.changhai import make_changhai_sim
 from crpnet_bench.synthetic.demo import make_demo
 
 __all__ = ["BUILT_IN", "ensure_cohort"]
@@ -21,6 +22,7 @@ BUILT_IN: Mapping[str, Maker] = {
     "demo-external": lambda folder, progress: make_demo(
         folder, name="demo-external", progress=progress
     ),
+    "changhai-sim": lambda folder, _: make_changhai_sim(folder),
 }
 
 

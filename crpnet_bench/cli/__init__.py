@@ -12,6 +12,7 @@ import typer
 
 from crpnet_bench import __version__
 from crpnet_bench.cli import cohort
+from crpnet_bench.cli.published import audit, reproduce
 from crpnet_bench.cli.run import run
 from crpnet_bench.cli.score import score
 from crpnet_bench.errors import CRPNetBenchError
@@ -32,6 +33,8 @@ app = typer.Typer(
 app.add_typer(cohort.app)
 app.command()(score)
 app.command()(run)
+app.command()(reproduce)
+app.command()(audit)
 
 
 def _print_version(asked: bool) -> None:
