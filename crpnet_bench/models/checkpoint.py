@@ -59,7 +59,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         content = save(tensors)
         description["weights_sha256"] = hashlib.sha256(content).hexdigest()
         write_atomically(folder / _WEIGHTS, content)
-    text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False)
+    text = json.dumps(description, indent=2, allow_nan=False)
     write_atomically(folder / _DESCRIPTION, text.encode())
 
 

@@ -30,9 +30,9 @@ from crpnet_bench.models.pooling import MaxPool, MeanPool
 from crpnet_bench.models.training import cpu_threads, standardize, train, training_dtype
 from crpnet_bench.progress import Progress, SilentProgress
 
-__all__ = ["HEADS", "POOLS", "FittedNetwork", "NetworkModel", "load_network"]
+__all__ = ["HEADS", "NETWORK_KIND", "POOLS", "FittedNetwork", "NetworkModel", "load_network"]
 
-KIND = "network"
+NETWORK_KIND = "network"
 
 PoolMaker = Callable[[NetworkShape, Sequence[torch.Generator]], Pool]
 POOLS: Mapping[str, PoolMaker] = {"attention": AttentionPool, "mean": MeanPool, "max": MaxPool}
@@ -258,7 +258,7 @@ class FittedNetwork:
         """Write weights and card; `load_network` reads them."""
         tensors = {key: value.cpu().numpy() for key, value in self.network.state_dict().items()}
         state = {"card": asdict(self.card), "shape": asdict(self.network.shape)}
-        write_checkpoint(Checkpoint(KIND, state, tensors), folder)
+        write_checkpoint(Checkpoint(NETWORK_KIND, state, tensors), folder)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

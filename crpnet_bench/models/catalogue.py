@@ -1,0 +1,111 @@
+"""The models by name: what a run can name, and what a checkpoint is read back as.
+
+A new model is a row in one of these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from crpnet_bench.config import RunConfig
+from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
+from crpnet_bench.models.base import FittedModel, RiskModel
+from crpnet_bench.models.baselines import (
+    COX_KIND,
+    KARAKIEWICZ_VARIABLES,
+    SCORE_KIND,
+    CoxModel,
+    ScoreModel,
+    load_cox,
+    load_score,
+)
+from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
+from crpnet_bench.models.networks import NETWORK_KIND, NetworkModel, load_network
+from crpnet_bench.scores.catalogue import SCORES
+
+__all__ = ["MODELS", "build_model", "load_fitted", "model_names", "needs_bags"]
+
+Builder = Callable[[RunConfig, str], RiskModel]
+
+
+def _network(name: str, title: str, pool: str) -> Builder:
+    return lambda config, device: NetworkModel(name, title, pool, config, device)
+
+
+def _score(name: str, title: str) -> Builder:
+    return lambda config, device: ScoreModel(name, title)
+
+
+def _karakiewicz(config: RunConfig, device: str) -> RiskModel:
+    title = "Karakiewicz variables, refitted"
+    return CoxModel("karakiewicz_refit", title, KARAKIEWICZ_VARIABLES)
+
+
+# Scores that a cohort may hold beside those of the registry of scores.
+_OTHER_SCORES = {
+    "karakiewicz": "Karakiewicz nomogram (point table supplied by the user)",
+    "oracle": "Oracle: true linear predictor (synthetic cohorts only)",
+}
+
+MODELS: Mapping[str, Builder] = {
+    "crpnet": _network("crpnet", "CRPNet", "attention"),
+    "meanpool": _network("meanpool", "Mean pooling, same classifier", "mean"),
+    "maxpool": _network("maxpool", "Max pooling, same classifier", "max"),
+    "karakiewicz_refit": _karakiewicz,
+    **{name: _score(name, score.title) for name, score in SCORES.items()},
+    **{name: _score(name, title) for name, title in _OTHER_SCORES.items()},
+}
+
+_LOADERS: Mapping[str, Callable[[Checkpoint, str], FittedModel]] = {
+    NETWORK_KIND: load_network,
+    SCORE_KIND: load_score,
+    COX_KIND: load_cox,
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """Every name that a run can ask for."""
+    return tuple(MODELS)
+
+
+def build_model(name: str, config: RunConfig, device: str = "cpu") -> RiskModel:
+    """The model of that name, to be fitted with these settings on this device.
+
+    Raises:
+        ConfigError: no model has that name.
+    """
+    try:
+        builder = MODELS[name]
+    except KeyError:
+        raise ConfigError(
+            f"models: no model is named {name!r}; {did_you_mean(name, MODELS)}"
+        ) from None
+    return builder(config, device)
+
+
+def needs_bags(name: str) -> bool:
+    """Whether the model of that name reads tiles.
+
+    Raises:
+        ConfigError: no model has that name.
+    """
+    return build_model(name, RunConfig()).needs_bags
+
+
+def load_fitted(folder: Path, device: str = "cpu") -> FittedModel:
+    """A fitted model from the folder that its `save` wrote.
+
+    Args:
+        folder: of one model.
+        device: where a network is to compute; other models ignore it.
+
+    Raises:
+        ModelError: no checkpoint, one of another format, or one that does not fit together.
+    """
+    checkpoint = read_checkpoint(folder)
+    loader = _LOADERS.get(checkpoint.kind)
+    if loader is None:
+        hint = did_you_mean(checkpoint.kind, _LOADERS)
+        raise ModelError(f"{folder}: a model of kind {checkpoint.kind!r}; {hint}")
+    return loader(checkpoint, device)
