@@ -127,6 +127,8 @@ def test_one_group_and_no_events_are_named() -> None:
     assert "fewer than two groups" in one.test.reason
     assert "no events" in gray_test([1, 2], [0, 2], ["x", "y"]).reason
     assert "no time at risk" in gray_test([1, 5, 6], [0, 1, 1], ["a", "b", "b"]).reason
+    early = gray_test([1, 1, 1, 1, 1, 1, 2], [0, 0, 0, 0, 2, 2, 1], list("aaabaaa"))
+    assert "no time at risk" in early.reason
 
 
 def test_fine_gray_names_what_it_cannot_fit() -> None:
