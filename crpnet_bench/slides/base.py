@@ -29,6 +29,7 @@ class SlideReader(ABC):
         level_dimensions: (width, height) of each level, the finest first.
         level_downsamples: level-0 pixels in a pixel of each level.
         magnification: micrometres a pixel at level 0 and where that comes from.
+        file_tile: sides of the tiles that the file stores, as a hint where to cut; else None.
         notes: warnings about the way the file is read.
     """
 
@@ -39,6 +40,7 @@ class SlideReader(ABC):
     level_dimensions: tuple[tuple[int, int], ...]
     level_downsamples: tuple[float, ...]
     magnification: Magnification
+    file_tile: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -16,12 +16,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
 from crpnet_bench.errors import SlideError
 from crpnet_bench.slides.base import SlideReader
 
-__all__ = ["Field", "Grid", "plan_field", "plan_grid", "resample"]
+__all__ = ["Field", "Grid", "plan_field", "plan_grid"]
 
 _ROUNDING = 1e-9  # 1,568 px at 0.5 is seven tiles although the quotient may be 6.999...
 _COARSEST = 4.0  # a slide may be magnified this much to reach `mpp`
@@ -42,6 +40,14 @@ class Field:
     span: tuple[float, float]
     level: int
     downsample: float
+
+    @property
+    def factor(self) -> tuple[int, int] | None:
+        """Level pixels averaged into one along x and y; None where they are no whole numbers."""
+        width, height = self.extent
+        if width % self.size or height % self.size or not width or not height:
+            return None
+        return round(width) // self.size, round(height) // self.size
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -112,27 +118,6 @@ def plan_field(reader: SlideReader, mpp: float, size: int) -> Field:
     scale_x, scale_y = mpp / reader.mpp[0], mpp / reader.mpp[1]
     level = _nearest_finer(reader.level_downsamples, min(scale_x, scale_y))
     return Field(size, (size * scale_x, size * scale_y), level, reader.level_downsamples[level])
-
-
-def resample(region: Image.Image, left: float, top: float, field: Field) -> Image.Image:
-    """The field whose corner is at (left, top) of a region of the field's level.
-
-    Only pixels under the field take part, so a tile does not depend on what lies beside it.
-    """
-    width, height = field.extent
-    if _whole(width, field.size) and _whole(height, field.size):
-        left, top = round(left), round(top)
-        box = (left, top, left + round(width), top + round(height))
-        factor = (round(width) // field.size, round(height) // field.size)
-        return region.crop(box) if factor == (1, 1) else region.crop(box).reduce(factor)
-    x, y = math.floor(left), math.floor(top)
-    cut = region.crop((x, y, math.ceil(left + width), math.ceil(top + height)))
-    box_inside = (left - x, top - y, left - x + width, top - y + height)
-    return cut.resize((field.size, field.size), Image.Resampling.LANCZOS, box=box_inside)
-
-
-def _whole(extent: float, size: int) -> bool:
-    return extent >= size and extent % size == 0
 
 
 def _nearest_finer(downsamples: Sequence[float], scale: float) -> int:

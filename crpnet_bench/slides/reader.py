@@ -16,6 +16,7 @@ import numpy as np
 import openslide
 
 from crpnet_bench.slides.base import Pixels, SlideReader, damaged, over_white
+from crpnet_bench.slides.direct import directly
 from crpnet_bench.slides.identity import check_readable
 from crpnet_bench.slides.images import open_image
 from crpnet_bench.slides.magnification import resolve_magnification
@@ -26,6 +27,7 @@ Backend = Literal["auto", "reference"]
 
 _LOG = logging.getLogger(__name__)
 _PROBE = 32
+_SIDES = ("width", "height")
 
 
 class OpenSlideReader(SlideReader):
@@ -54,6 +56,8 @@ class OpenSlideReader(SlideReader):
         self.objective_power = _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
         self.level_dimensions = tuple(self._slide.level_dimensions)
         self.level_downsamples = tuple(self._slide.level_downsamples)
+        tile = [_number(properties.get(f"openslide.level[0].tile-{side}")) for side in _SIDES]
+        self.file_tile = (int(tile[0]), int(tile[1])) if tile[0] and tile[1] else None
         x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
         y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
         own = None if x is None and y is None else (x or y or 0.0, y or x or 0.0)
@@ -101,7 +105,7 @@ def open_slide(
         reader = OpenSlideReader(path, mpp)
     except openslide.OpenSlideUnsupportedFormatError:
         return open_image(path, mpp)
-    return reader
+    return reader if backend == "reference" else directly(reader)
 
 
 def _number(text: str | None) -> float | None:

@@ -1,8 +1,9 @@
 """One pass over a slide: blocks of tiles are read, resampled, judged and handed on.
 
-A block is up to 8 x 8 tiles, read as one region, so that a JPEG tile of the file is decoded
-once and memory does not grow with the slide. Blocks come row by row, tiles of a block row by
-row: the order of a slide's tiles depends on nothing but the slide and the settings.
+A block is up to 16 x 16 tiles, read as one region and cut where the file's own tiles end
+(8 x 224 = 7 x 256), so that few are decoded twice and memory does not grow with the slide.
+Blocks come row by row, tiles of a block row by row: the order of a slide's tiles depends on
+nothing but the slide and the settings.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from crpnet_bench.config import TilingConfig
 from crpnet_bench.slides.base import Pixels, SlideReader
-from crpnet_bench.slides.grid import Grid, plan_grid, resample
+from crpnet_bench.slides.cutting import Cut, cut
+from crpnet_bench.slides.grid import Grid, plan_grid
 from crpnet_bench.slides.tissue import entropy, thumbnail_mask
 
 __all__ = ["SlideTiles", "TileAudit", "TileBlock", "tile_slide"]
 
-_BLOCK_TILES = 8  # 8 x 224 = 7 x 256: a block covers whole JPEG tiles of the usual size
+_BLOCK_TILES = 8  # where the file stores no tiles
+_FEWEST_TILES, _MOST_TILES = 4, 16
 _BLOCK_PIXELS = 4096  # of the level that is read, a side
 _HISTOGRAM_BINS = 32
 _MAGNIFIED = 1.05
@@ -137,10 +139,8 @@ class SlideTiles:
     @property
     def block_shape(self) -> tuple[int, int]:
         """Tiles along x and y of a block."""
-        x, y = (
-            max(1, min(_BLOCK_TILES, int(_BLOCK_PIXELS // max(extent, 1.0))))
-            for extent in self.grid.tile.extent
-        )
+        file_tile = self.reader.file_tile or (None, None)
+        x, y = map(_tiles_in_block, self.grid.tile.extent, file_tile)
         return x, y
 
     @property
@@ -177,31 +177,29 @@ class SlideTiles:
         return [(across * wide + x, down * high + y) for y, x in np.argwhere(needed).tolist()]
 
     def _read_block(self, index: int, cells: list[Cell]) -> TileBlock:
-        tiles = list(self._tiles(cells))
-        bits = np.array([entropy(tile) for tile in tiles])
+        corners, tiles = self._cut(cells)
+        bits = np.array([entropy(tiles.luma(number)) for number in range(len(cells))])
         kept = bits >= self.config.entropy_threshold
         size = self.config.tile_px
         pixels = np.empty((int(kept.sum()), size, size, 3), np.uint8)
-        for place, number in enumerate(np.flatnonzero(kept)):
-            pixels[place] = np.asarray(tiles[number])
-        corners = np.array([self.grid.origin(*cell) for cell in cells], np.int64)
+        for place, number in enumerate(np.flatnonzero(kept).tolist()):
+            pixels[place] = tiles.pixels(number)
         return TileBlock(index, np.array(cells, np.int64), bits, kept, corners[kept], pixels)
 
     def _entropies(self, cells: Iterable[Cell]) -> NDArray[np.float64]:
-        return np.array([entropy(tile) for cell in cells for tile in self._tiles([cell])])
+        return np.array([entropy(self._cut([cell])[1].luma(0)) for cell in cells])
 
-    def _tiles(self, cells: list[Cell]) -> Iterator[Image.Image]:
-        """The tiles at `cells`, from one region around them."""
+    def _cut(self, cells: list[Cell]) -> tuple[NDArray[np.int64], Cut]:
+        """Level-0 corners of the tiles at `cells`, and the tiles, from one region around them."""
         tile = self.grid.tile
-        corners = np.array([self.grid.origin(*cell) for cell in cells])
+        corners = np.array([self.grid.origin(*cell) for cell in cells], np.int64)
         # From a whole pixel of the level, so that OpenSlide does not interpolate.
         origin = np.floor(corners.min(axis=0) / tile.downsample)
         x, y = np.round(origin * tile.downsample).astype(int).tolist()
         offsets = (corners - (x, y)) / tile.downsample
         width, height = np.ceil(offsets.max(axis=0) + tile.extent).astype(int).tolist()
-        region = Image.fromarray(self.reader.read(tile.level, x, y, width, height))
-        for left, top in offsets.tolist():
-            yield resample(region, left, top, tile)
+        region = self.reader.read(tile.level, x, y, width, height)
+        return corners, cut(region, offsets.tolist(), tile)
 
 
 def tile_slide(reader: SlideReader, config: TilingConfig) -> SlideTiles:
@@ -211,6 +209,23 @@ def tile_slide(reader: SlideReader, config: TilingConfig) -> SlideTiles:
         SlideError: the slide is too coarse for `config.mpp`.
     """
     return SlideTiles(reader, config, plan_grid(reader, config.mpp, config.tile_px))
+
+
+def _tiles_in_block(extent: float, file_tile: int | None) -> int:
+    """As many tiles as need the least decoding.
+
+    A block that ends inside a file tile decodes it, and the next block does so again.
+    """
+    most = max(1, min(_MOST_TILES, int(_BLOCK_PIXELS // max(extent, 1.0))))
+    if not file_tile or most <= _FEWEST_TILES:
+        return min(most, _BLOCK_TILES)
+
+    def decoded(tiles: int) -> float:
+        length = tiles * extent
+        touched = length if length % file_tile == 0 else length + file_tile
+        return touched / length
+
+    return min(range(_FEWEST_TILES, most + 1), key=lambda tiles: (decoded(tiles), tiles))
 
 
 def audit_of(grid: Grid, threshold: float, blocks: Iterable[TileBlock]) -> TileAudit:
