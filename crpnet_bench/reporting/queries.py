@@ -14,7 +14,7 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.stats.baseline import baseline_table
 
-__all__ = ["CohortSummary", "cohort_baseline", "cohort_flow", "cohort_summary"]
+__all__ = ["CohortSummary", "cohort_baseline", "cohort_flow", "cohort_summary", "split_overview"]
 
 _FLOW_COLUMNS: Mapping[str, str] = {
     "step": "string",
@@ -108,6 +108,27 @@ def _splits(frame: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for name, rows in frame.groupby("split")
     ]
+
+
+def split_overview(home: Home, name: str) -> pd.DataFrame:
+    """One row a split: folds, patients by role over all folds, sha256 of its file.
+
+    Raises:
+        NotFoundError: no such cohort or version.
+    """
+    frame = views.splits(home, name)
+    rows = []
+    for split, part in frame.groupby("split"):
+        by_role = part.groupby("role")["patient_id"].nunique()
+        rows.append(
+            {
+                "split": str(split),
+                "folds": int(part.groupby(["repeat", "fold"]).ngroups),
+                **{role: int(by_role.get(role, 0)) for role in ("train", "validation", "test")},
+                "sha256": str(part["sha256"].iloc[0]),
+            }
+        )
+    return pd.DataFrame(rows, columns=["split", "folds", "train", "validation", "test", "sha256"])
 
 
 def _determined(scores: pd.DataFrame) -> pd.DataFrame:
