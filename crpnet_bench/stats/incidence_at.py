@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crpnet_bench.stats.inputs import TIME_TOLERANCE, Floats, Ints
+from crpnet_bench.stats.inputs import TIME_TOLERANCE, Bools, Floats, Ints
 
-__all__ = ["IncidenceAt", "incidence_at", "pseudo_observations"]
+__all__ = ["IncidenceAt", "IncidenceIn", "incidence_at", "incidence_in", "pseudo_observations"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +29,21 @@ class IncidenceAt:
     def se(self) -> float:
         """Standard error, as R's `survfit` (infinitesimal jackknife, for one event Greenwood)."""
         return float(np.sqrt(np.sum(self.influence**2)) / max(self.influence.size, 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IncidenceIn:
+    """The same in s sets of patients at once.
+
+    Attributes:
+        value: shape (s,); 0 in an empty set.
+        influence: shape (n, s); 0 outside the set, within it as in `IncidenceAt`.
+        known: shape (s,).
+    """
+
+    value: Floats
+    influence: Floats
+    known: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,27 +75,52 @@ def incidence_at(time: Floats, status: Ints, t: float) -> IncidenceAt:
         status: 0 censored, 1 event, 2 competing event, shape (n,).
         t: the time asked.
     """
-    n = time.size
+    found = incidence_in(time, status, t, np.ones((time.size, 1), dtype=np.bool_))
+    return IncidenceAt(float(found.value[0]), found.influence[:, 0], bool(found.known[0]))
+
+
+def incidence_in(time: Floats, status: Ints, t: float, members: Bools) -> IncidenceIn:
+    """Cumulative incidence of status 1 by time t in many sets of patients at once.
+
+    Args:
+        time: checked follow-up, shape (n,).
+        status: 0 censored, 1 event, 2 competing event, shape (n,).
+        t: the time asked.
+        members: who belongs to which set, shape (n, s).
+    """
+    n, sets = members.shape
     if n == 0:
-        return IncidenceAt(0.0, np.zeros(0), known=False)
-    steps = _steps(time, status, t)
-    free = np.cumprod(1 - steps.failing / steps.at_risk).astype(np.float64)
-    before = np.concatenate(([1.0], free))[:-1]
-    incidence = np.cumsum(before * steps.events / steps.at_risk)
-    value = float(incidence[-1]) if incidence.size else 0.0
-    left = steps.at_risk - steps.failing
-    loss = np.divide(value - incidence, left, out=np.zeros(left.size), where=left > 0)
-    drift = before * steps.events / steps.at_risk**2 - loss * steps.failing / steps.at_risk
-    drift = np.concatenate(([0.0], np.cumsum(drift)))
-    own = np.zeros(n)
-    gone = steps.position < steps.at_risk.size
-    where = steps.position[gone]
-    own[gone] = np.where(status[gone] == 1, before[where] / steps.at_risk[where], 0.0)
-    own[gone] -= np.where(status[gone] != 0, loss[where], 0.0)
-    reached = np.where(gone, steps.position + 1, steps.at_risk.size)
-    known = bool(np.max(time) >= t - TIME_TOLERANCE * max(1.0, abs(t)))
-    finished = bool(free.size and free[-1] <= TIME_TOLERANCE)
-    return IncidenceAt(value, n * (own - drift[reached]), known or finished)
+        return IncidenceIn(np.zeros(sets), np.zeros((0, sets)), np.zeros(sets, dtype=np.bool_))
+    late = t - TIME_TOLERANCE * max(1.0, abs(t))
+    reaches = np.any(members[time >= late], axis=0)
+    distinct, where = np.unique(time, return_inverse=True)
+    k = int(np.searchsorted(distinct, t + TIME_TOLERANCE * max(1.0, abs(t)), side="right"))
+    if k == 0:
+        return IncidenceIn(np.zeros(sets), np.zeros((n, sets)), reaches)
+    order = np.argsort(where, kind="stable")
+    starts = np.searchsorted(where[order], np.arange(distinct.size))
+    counted = members[order].astype(np.float64)
+    leaving = np.add.reduceat(counted, starts, axis=0)
+    at_risk = leaving[::-1].cumsum(axis=0)[::-1][:k]
+    events = np.add.reduceat(counted * (status[order] == 1)[:, None], starts, axis=0)[:k]
+    failing = np.add.reduceat(counted * (status[order] != 0)[:, None], starts, axis=0)[:k]
+    some = np.maximum(at_risk, 1)
+    free = np.cumprod(1 - failing / some, axis=0)
+    before = np.vstack([np.ones(sets), free[:-1]])
+    incidence = np.cumsum(before * events / some, axis=0)
+    value = incidence[-1]
+    left = at_risk - failing
+    loss = np.where(left > 0, (value - incidence) / np.maximum(left, 1), 0.0)
+    drift = np.cumsum(before * events / some**2 - loss * failing / some, axis=0)
+    drift = np.vstack([np.zeros(sets), drift])
+    gone = np.flatnonzero(where < k)
+    at = where[gone]
+    own = np.zeros((n, sets))
+    own[gone] = np.where((status[gone] == 1)[:, None], (before / some)[at], 0.0)
+    own[gone] -= np.where((status[gone] != 0)[:, None], loss[at], 0.0)
+    influence = members.sum(axis=0) * (own - drift[np.minimum(where + 1, k)])
+    finished = (free[-1] <= TIME_TOLERANCE) & members.any(axis=0)
+    return IncidenceIn(value, np.where(members, influence, 0.0), reaches | finished)
 
 
 def pseudo_observations(time: Floats, status: Ints, t: float) -> Floats:

@@ -22,7 +22,7 @@ from crpnet_bench.errors import InputError
 from crpnet_bench.stats.at_times import Estimates, bounded_wald, few_events, horizons
 from crpnet_bench.stats.brier import risks_at
 from crpnet_bench.stats.estimate import Estimate, not_estimable
-from crpnet_bench.stats.incidence_at import IncidenceAt, incidence_at
+from crpnet_bench.stats.incidence_at import IncidenceIn, incidence_at, incidence_in
 from crpnet_bench.stats.inputs import (
     Bools,
     Floats,
@@ -192,45 +192,46 @@ def _ends_early(time: Floats, horizon: float) -> str:
     return f"not estimable: follow-up ends at {time.max():g}, before {horizon:g}"
 
 
+def _among(time: Floats, status: Ints, horizon: float, treated: Bools) -> IncidenceIn:
+    """Incidence among the treated at each threshold; once only for a rule that is fixed."""
+    if not np.array_equal(treated, np.broadcast_to(treated[:, :1], treated.shape)):
+        return incidence_in(time, status, horizon, treated)
+    once = incidence_in(time, status, horizon, treated[:, :1])
+    k = treated.shape[1]
+    return IncidenceIn(np.repeat(once.value, k), once.influence, np.repeat(once.known, k))
+
+
 def _curve(
     data: tuple[Floats, Ints, float], treated: Bools, grid: Floats, level: float
 ) -> NetBenefitCurve:
-    estimates, shares = [], np.full((2, grid.size), np.nan)
-    found = incidence_at(*data)
-    for k, threshold in enumerate(grid):
-        whom = treated[:, k]
-        if k == 0 or np.any(whom != treated[:, k - 1]):
-            found = incidence_at(data[0][whom], data[1][whom], data[2])
-        weight = threshold / (1 - threshold)
-        estimate, shares[:, k] = _net_benefit(data, whom, found, weight, level)
-        estimates.append(estimate)
-    share = treated.mean(axis=0) if treated.size else np.full(grid.size, np.nan)
-    return NetBenefitCurve(tuple(estimates), grid, share, shares[0], shares[1])
-
-
-def _net_benefit(
-    data: tuple[Floats, Ints, float],
-    treated: Bools,
-    found: IncidenceAt,
-    weight: float,
-    level: float,
-) -> tuple[Estimate, tuple[float, float]]:
     time, status, horizon = data
-    if not time.size:
-        return not_estimable("not estimable: no patients", _METHOD, level), (np.nan, np.nan)
-    if not treated.any():
-        zero = Estimate(value=0.0, level=level, method=_METHOD, reason="nobody is treated")
-        return zero, (0.0, 0.0)
-    if not found.known:
-        reason = f"{_ends_early(time[treated], horizon)} among the treated"
-        return not_estimable(reason, _METHOD, level), (np.nan, np.nan)
-    share, risk = float(treated.mean()), found.value
-    value = share * (risk - (1 - risk) * weight)
-    influence = np.full(time.size, -value)
-    influence[treated] += (1 + weight) * (risk + found.influence) - weight
     n = time.size
-    se = float(np.std(influence, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    events = int(((status == 1) & (time <= horizon) & treated).sum())
-    warning = few_events(events, int(treated.sum()) - events)
-    estimate = bounded_wald(value, se, level, _METHOD, warning, (-np.inf, 1.0))
-    return estimate, (share * risk, share * (1 - risk))
+    if n == 0:
+        none = not_estimable("not estimable: no patients", _METHOD, level)
+        empty = np.full(grid.size, np.nan)
+        return NetBenefitCurve((none,) * grid.size, grid, empty, empty, empty)
+    found = _among(time, status, horizon, treated)
+    weight, share = grid / (1 - grid), treated.mean(axis=0)
+    hit, miss = share * found.value, share * (1 - found.value)
+    value = hit - weight * miss
+    own = (1 + weight) * (found.value + found.influence) - weight
+    influence = np.where(treated, own, 0.0) - value
+    se = np.std(influence, axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(grid.size, np.nan)
+    events = ((status == 1) & (time <= horizon)) @ treated
+    estimates = []
+    for k in range(grid.size):
+        if share[k] == 0:
+            zero = Estimate(value=0.0, level=level, method=_METHOD, reason="nobody is treated")
+            estimates.append(zero)
+        elif not found.known[k]:
+            reason = f"{_ends_early(time[treated[:, k]], horizon)} among the treated"
+            estimates.append(not_estimable(reason, _METHOD, level))
+        else:
+            with_event = int(events[k])
+            warning = few_events(with_event, int(treated[:, k].sum()) - with_event)
+            estimates.append(
+                bounded_wald(float(value[k]), float(se[k]), level, _METHOD, warning, (-np.inf, 1.0))
+            )
+    unknown = ~found.known & (share > 0)
+    hit[unknown] = miss[unknown] = np.nan
+    return NetBenefitCurve(tuple(estimates), grid, share, hit, miss)
