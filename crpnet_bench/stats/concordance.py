@@ -260,7 +260,7 @@ def _influence(counts: Floats, value: float, comparable: float, cluster: Ints | 
     """Change of the index when a patient's weight grows, per unit of weight (R's dfbeta)."""
     concordant, discordant, tied = counts
     own = concordant + tied / 2 - value * (concordant + discordant + tied)
-    influence = own / comparable
+    influence: Floats = own / comparable
     if cluster is None:
         return influence
     return np.asarray(np.bincount(cluster, weights=influence), dtype=np.float64)

@@ -15,20 +15,16 @@ from crpnet_bench.errors import InputError, did_you_mean, shorten
 from crpnet_bench.stats.baseline_hazard import baseline_hazards
 from crpnet_bench.stats.covariates import CovariateInput
 from crpnet_bench.stats.cox_design import CoxDesign, cox_design
+from crpnet_bench.stats.cox_fit import CoxFit, fit_cox
 from crpnet_bench.stats.cox_result import CoxResult, CoxTerm, Ties
 from crpnet_bench.stats.firth import FirthProfile
 from crpnet_bench.stats.inputs import Floats, Ints
-from crpnet_bench.stats.monotone_likelihood import diverging_direction
-from crpnet_bench.stats.newton import Maximum, maximise
+from crpnet_bench.stats.newton import Maximum
 from crpnet_bench.stats.partial_likelihood import PartialLikelihood
 from crpnet_bench.stats.proportions import check_level, normal_quantile
 
 __all__ = ["cox_ph"]
 
-# A linear predictor that ranges this far asks for the separation test; no finite fit of
-# ordinary data gets there, and a diverging one passes it within about fifteen steps.
-_SUSPICIOUS_SPREAD = 15.0
-_GIVE_UP_SPREAD = 40.0
 _FEW_EVENTS = 10
 _UNSTABLE_GROUP = 5
 
@@ -76,23 +72,16 @@ def cox_ph(
     _check_options(ties, firth)
     check_level(level)
     design = cox_design(time, event, covariates, strata)
-    reason = _why_nothing(design)
+    reason = design.why_not_fitted()
     if reason is not None:
         return _nothing(design, reason, ties, level)
     likelihood = design.likelihood(efron=ties == "efron")
-    start = np.zeros(likelihood.p)
-    fit = maximise(
-        likelihood.derivatives, start, give_up=lambda b: likelihood.spread(b) > _GIVE_UP_SPREAD
-    )
-    endless = _endless(likelihood, fit)
-    if firth is True or (firth == "auto" and endless is not None):
-        return _firth_result(design, endless, level, asked=firth is True)
-    if endless is None and not fit.converged:
-        # Extreme covariates, not separation: the climb may need to go further than the limit.
-        fit = maximise(likelihood.derivatives, start)
-        if not fit.converged:
-            return _nothing(design, "the iteration did not converge", ties, level)
-    return _wald_result(design, likelihood, fit, endless, ties, level)
+    fit = fit_cox(likelihood)
+    if firth is True or (firth == "auto" and fit.endless is not None):
+        return _firth_result(design, fit.endless, level, asked=firth is True)
+    if not (fit.finite or fit.endless is not None):
+        return _nothing(design, "the iteration did not converge", ties, level)
+    return _wald_result(design, likelihood, fit, ties, level)
 
 
 def _check_options(ties: str, firth: object) -> None:
@@ -100,16 +89,6 @@ def _check_options(ties: str, firth: object) -> None:
         raise InputError(f"ties: found {ties!r}; {did_you_mean(str(ties), ['efron', 'breslow'])}")
     if not (firth == "auto" or isinstance(firth, bool)):
         raise InputError(f"firth: found {shorten(firth)}; expected 'auto', True or False")
-
-
-def _why_nothing(design: CoxDesign) -> str | None:
-    if not design.time.size:
-        return "no patients"
-    if not design.event.any():
-        return "no events"
-    if not design.kept.size:
-        return "; ".join(f"{name}: {why}" for name, why in design.reasons.items())
-    return None
 
 
 def _nothing(design: CoxDesign, reason: str, ties: Ties, level: float) -> CoxResult:
@@ -138,21 +117,14 @@ def _nothing(design: CoxDesign, reason: str, ties: Ties, level: float) -> CoxRes
     )
 
 
-def _endless(likelihood: PartialLikelihood, fit: Maximum) -> Floats | None:
-    """The direction of a monotone likelihood, looked for only where the fit asks for it."""
-    if fit.converged and likelihood.spread(fit.coef) < _SUSPICIOUS_SPREAD:
-        return None
-    return diverging_direction(likelihood)
-
-
 def _wald_result(
     design: CoxDesign,
     likelihood: PartialLikelihood,
-    fit: Maximum,
-    endless: Floats | None,
+    cox_fit: CoxFit,
     ties: Ties,
     level: float,
 ) -> CoxResult:
+    fit, endless = cox_fit.maximum, cox_fit.endless
     diverging = np.zeros(fit.coef.size, dtype=np.bool_) if endless is None else endless != 0
     finite = np.flatnonzero(~diverging)
     information = fit.derivatives.information
@@ -191,12 +163,12 @@ def _firth_result(
     profile = FirthProfile(likelihood)
     if not profile.maximum.converged:
         return _nothing(design, "the Firth iteration did not converge", "breslow", level)
-    covariance: Floats = np.linalg.inv(profile.maximum.derivatives.information).astype(np.float64)
+    covariance = profile.covariance
     terms = {}
     for i, name in enumerate(design.names):
         unit = float(design.scale[i])
         se = math.sqrt(float(covariance[i, i]))
-        limits = [profile.limit(i, direction, level, se) for direction in (-1, 1)]
+        limits = [profile.limit(i, direction, level) for direction in (-1, 1)]
         low, high = (None if limit is None else limit / unit for limit in limits)
         coef = float(profile.maximum.coef[i]) / unit
         terms[name] = _term(name, coef, se / unit, (low, high), profile.p_value(i))
@@ -238,8 +210,15 @@ def _term(
         ci_low=low,
         ci_high=high,
         p_value=p_value,
-        reason="interval not found" if low is None or high is None else None,
+        reason=_why_no_limit(low, high),
     )
+
+
+def _why_no_limit(low: float | None, high: float | None) -> str | None:
+    missing = [side for side, limit in (("lower", low), ("upper", high)) if limit is None]
+    if not missing:
+        return None
+    return f"no {' or '.join(missing)} limit: the profile likelihood is too flat to find one"
 
 
 def _exp(value: float) -> float:

@@ -54,6 +54,16 @@ class CoxDesign:
         """Partial likelihood of the usable columns."""
         return PartialLikelihood(self.time, self.event, self.X, self.stratum, efron=efron)
 
+    def why_not_fitted(self) -> str | None:
+        """Why there is nothing to fit; None when there is."""
+        if not self.time.size:
+            return "no patients"
+        if not self.event.any():
+            return "no events"
+        if not self.kept.size:
+            return "; ".join(f"{name}: {why}" for name, why in self.reasons.items())
+        return None
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the usable columns."""

@@ -245,7 +245,7 @@ def _why_no_pairs(area: RocResult) -> str:
 
 def _influence(counts: Floats, value: float, pairs: float, cluster: Ints | None) -> Floats:
     concordant, discordant, tied = counts
-    influence = (concordant + tied / 2 - value * (concordant + discordant + tied)) / pairs
+    influence: Floats = (concordant + tied / 2 - value * (concordant + discordant + tied)) / pairs
     if cluster is None:
         return influence
     return np.asarray(np.bincount(cluster, weights=influence), dtype=np.float64)

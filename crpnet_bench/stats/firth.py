@@ -9,17 +9,27 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from scipy import optimize, special
 
-from crpnet_bench.stats.inputs import Floats
+from crpnet_bench.stats.inputs import Bools, Floats
 from crpnet_bench.stats.newton import Maximum, maximise
 from crpnet_bench.stats.partial_likelihood import Derivatives, PartialLikelihood, Stratum
 
 __all__ = ["FirthProfile", "penalised_derivatives"]
 
-_LONGEST_STEP = 1.0
-_MAX_DOUBLINGS = 40
+# In standard deviations of a covariate.
+_LONGEST_STEP = 5.0
+# Newton's method with the unpenalised information converges linearly.
+_TOLERANCE = 1e-17
+_PROFILE_TOLERANCE = 1e-13
+_CHEAP_STEPS = 15
+_EXACT_STEPS = 25
+_DIFFERENCE = 1e-5
+_MAX_DOUBLINGS = 20
 
 
 def penalised_derivatives(likelihood: PartialLikelihood, coef: Floats) -> Derivatives:
@@ -70,53 +80,121 @@ class FirthProfile:
     """A Firth fit and the profile of its penalised likelihood.
 
     Attributes:
-        maximum: coefficients, penalised log likelihood and information at the maximum.
+        maximum: coefficients and penalised log likelihood at the maximum.
+        covariance: inverse of the (unpenalised) information there, shape (p, p).
         log_likelihood_null: penalised log likelihood with all coefficients 0.
     """
 
     def __init__(self, likelihood: PartialLikelihood) -> None:
         self._likelihood = likelihood
         start = np.zeros(likelihood.p)
-        self.maximum = self._climb(start, np.ones(likelihood.p, dtype=np.bool_))
+        everything = np.ones(start.size, dtype=np.bool_)
+        self.maximum = self._climb(start, everything, _TOLERANCE)
+        at_maximum = self._derivatives(self.maximum.coef).information
+        self.covariance: Floats = np.asarray(np.linalg.inv(at_maximum))
         self.log_likelihood_null = self._derivatives(start).log_likelihood
 
     def _derivatives(self, coef: Floats) -> Derivatives:
         return penalised_derivatives(self._likelihood, coef)
 
-    def _climb(self, start: Floats, free: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Maximum:
-        return maximise(self._derivatives, start, longest_step=_LONGEST_STEP, free=free)
-
-    def deviance(self, term: int, value: float) -> float:
-        """Twice the loss of penalised log likelihood when one coefficient is held at `value`."""
-        start = self.maximum.coef.copy()
+    def _held(self, term: int, value: float, start: Floats) -> Maximum:
+        """The maximum with one coefficient held at `value`, the others beginning at `start`."""
+        start = start.copy()
         start[term] = value
         free = np.arange(start.size) != term
-        held = self._climb(start, free).derivatives.log_likelihood
-        return 2 * (self.maximum.derivatives.log_likelihood - held)
+        return self._climb(start, free, _PROFILE_TOLERANCE)
+
+    def _climb(self, start: Floats, free: Bools, tolerance: float) -> Maximum:
+        """Climb with the unpenalised information, which is cheap; finish with the exact one.
+
+        Far out on a profile the penalty bends the likelihood more than the data do, and the
+        unpenalised information leads astray.
+        """
+        cheap = maximise(
+            self._derivatives,
+            start,
+            free=free,
+            tolerance=tolerance,
+            longest_step=_LONGEST_STEP,
+            max_steps=_CHEAP_STEPS,
+        )
+        if cheap.converged:
+            return cheap
+        return maximise(
+            self._exact_derivatives,
+            cheap.coef,
+            free=free,
+            tolerance=tolerance,
+            longest_step=_LONGEST_STEP,
+            max_steps=_EXACT_STEPS,
+        )
+
+    def _exact_derivatives(self, coef: Floats) -> Derivatives:
+        """With the information of the penalised likelihood, by differences of its gradient."""
+        here = self._derivatives(coef)
+        if not np.isfinite(here.log_likelihood):
+            return here
+        rows = []
+        for axis in np.eye(coef.size):
+            step = _DIFFERENCE * (1 + abs(float(axis @ coef)))
+            ahead, behind = (self._derivatives(coef + s * step * axis).score for s in (1, -1))
+            rows.append((behind - ahead) / (2 * step))
+        information = (np.array(rows) + np.array(rows).T) / 2
+        curved = np.all(np.isfinite(information)) and np.linalg.eigvalsh(information)[0] > 0
+        return replace(here, information=information) if curved else here
+
+    def _deviance(self, held: Maximum) -> float:
+        return 2 * (self.maximum.derivatives.log_likelihood - held.derivatives.log_likelihood)
+
+    def _quadratic(self, term: int, value: float) -> Floats:
+        """Where the others would be for this value if the likelihood were quadratic."""
+        slope = self.covariance[:, term] / self.covariance[term, term]
+        return np.asarray(self.maximum.coef + slope * (value - self.maximum.coef[term]))
 
     def p_value(self, term: int) -> float:
         """Penalised likelihood ratio test of one coefficient."""
-        return float(special.chdtrc(1, max(self.deviance(term, 0.0), 0.0)))
+        deviance = self._deviance(self._held(term, 0.0, self._quadratic(term, 0.0)))
+        return float(special.chdtrc(1, max(deviance, 0.0)))
 
-    def limit(self, term: int, direction: int, level: float, se: float) -> float | None:
+    def limit(self, term: int, direction: int, level: float) -> float | None:
         """Profile likelihood limit of one coefficient; None when there is none.
 
         Args:
             term: index of the coefficient.
             direction: -1 for the lower limit, 1 for the upper.
             level: confidence level.
-            se: standard error, the unit in which the limit is searched.
         """
         allowed = float(special.chdtri(1, 1 - level))
         centre = float(self.maximum.coef[term])
+        unit = direction * float(np.sqrt(self.covariance[term, term]))
+        last = self._quadratic(term, centre + 2 * unit)
 
         def excess(steps: float) -> float:
-            return self.deviance(term, centre + direction * steps * se) - allowed
+            nonlocal last  # the last point of the profile is the best start for the next
+            held = self._held(term, centre + steps * unit, last)
+            if not held.converged:
+                raise _NoProfileError
+            last = held.coef
+            return self._deviance(held) - allowed
 
-        outside = 2.0
-        for _ in range(_MAX_DOUBLINGS):
-            if excess(outside) > 0:
-                root = optimize.brentq(excess, 0.0, outside, xtol=1e-12, rtol=1e-12)
-                return centre + direction * float(root) * se
-            outside *= 2
-        return None
+        try:
+            root = _first_root(excess)
+        except _NoProfileError:
+            return None
+        return None if root is None else centre + root * unit
+
+
+class _NoProfileError(Exception):
+    """The likelihood is too flat there for a maximum to be found."""
+
+
+def _first_root(excess: Callable[[float], float]) -> float | None:
+    """Where a function that begins below zero crosses it; None when it is not found."""
+    inside, outside = 0.0, 2.0
+    for _ in range(_MAX_DOUBLINGS):
+        if excess(outside) > 0:
+            if excess(inside) > 0:
+                return None  # not a single hill
+            return float(optimize.brentq(excess, inside, outside, xtol=1e-9, rtol=1e-10))
+        inside, outside = outside, 2 * outside
+    return None

@@ -164,5 +164,5 @@ def _statistic(
     difference = (observed - expected)[rest]
     block = variance[np.ix_(rest, rest)]
     if np.linalg.matrix_rank(block, hermitian=True) < rest.size:
-        return None, "the variance is zero: whenever an event happens, the groups cannot differ"
+        return None, "singular variance: no event sees all groups at risk together"
     return float(difference @ np.linalg.solve(block, difference)), None

@@ -12,10 +12,9 @@ from crpnet_bench.stats.partial_likelihood import Derivatives
 
 __all__ = ["Maximum", "maximise"]
 
-_MAX_STEPS = 200
-_MAX_HALVINGS = 30
-# Newton's decrement approximates twice the log likelihood still to be gained.
-_DECREMENT = 1e-20
+_MAX_HALVINGS = 20
+# Where rounding keeps the climb from its tolerance, this much is still a maximum.
+_GOOD_ENOUGH = 1e-8
 # Relative rounding error of a log likelihood: near the maximum a good step may seem to lower it.
 _ROUNDING = 1e-12
 
@@ -33,7 +32,9 @@ def maximise(
     derivatives: Callable[[Floats], Derivatives],
     start: Floats,
     *,
+    tolerance: float = 1e-20,
     longest_step: float = np.inf,
+    max_steps: int = 100,
     free: Bools | None = None,
     give_up: Callable[[Floats], bool] = lambda _: False,
 ) -> Maximum:
@@ -42,27 +43,31 @@ def maximise(
     Args:
         derivatives: log likelihood, score and information at given coefficients.
         start: coefficients to begin with, shape (p,).
+        tolerance: on Newton's decrement, which approximates twice the log likelihood still to
+            be gained.
         longest_step: limit on each coefficient's change in one step.
+        max_steps: how many steps are tried.
         free: boolean mask of the coefficients that may move; all by default.
         give_up: told the coefficients after each step; True ends the climb unconverged.
     """
     movable = np.ones(start.size, dtype=np.bool_) if free is None else free
     coef, here = start, derivatives(start)
-    for _ in range(_MAX_STEPS):
+    decrement = np.inf
+    for _ in range(max_steps):
         step = _newton_step(here, movable)
         if step is None:
             return Maximum(coef, here, converged=False)
         decrement = float(here.score @ step)
-        if decrement < _DECREMENT:
+        if decrement < tolerance:
             return Maximum(coef, here, converged=True)
         step = step * min(1.0, longest_step / float(np.max(np.abs(step))))
         risen = _rise(derivatives, coef, here, step)
         if risen is None:
-            return Maximum(coef, here, converged=False)
+            return Maximum(coef, here, converged=decrement < _GOOD_ENOUGH)
         coef, here = risen
         if give_up(coef):
             return Maximum(coef, here, converged=False)
-    return Maximum(coef, here, converged=False)
+    return Maximum(coef, here, converged=decrement < _GOOD_ENOUGH)
 
 
 def _newton_step(here: Derivatives, movable: Bools) -> Floats | None:

@@ -62,15 +62,21 @@ def _count_one(time: Floats, event: Bools, risk: Floats, weight: Floats) -> Floa
 def disjoint_pairs(time: Floats, event: Bools) -> int:
     """Largest number of comparable pairs of which no two share a patient.
 
-    From the last time backwards every event takes a patient who is followed longer and is still
-    free; an event that finds none waits for an earlier one.
+    If k such pairs exist, then the k earliest events can be the earlier halves and the k latest
+    of the other patients the later halves, in order; k is found by bisection.
     """
-    free = pairs = 0
-    for t in np.unique(time)[::-1]:
-        here = time == t
-        deaths = int(np.sum(here & event))
-        free += int(here.sum()) - deaths
-        taken = min(free, deaths)
-        pairs += taken
-        free += deaths - 2 * taken
-    return pairs
+    # Censored after events of the same time: i is known to be before j when its place is lower.
+    place = 2 * np.unique(time, return_inverse=True)[1] + ~event
+    order = np.argsort(place, kind="stable")
+    place, event = place[order], event[order]
+    events = np.flatnonzero(event)
+
+    def possible(k: int) -> bool:
+        rest = np.delete(place, events[:k])
+        return bool(np.all(place[events[:k]] < rest[rest.size - k :]))
+
+    low, high = 0, min(events.size, time.size // 2)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if possible(middle) else (low, middle - 1)
+    return low
