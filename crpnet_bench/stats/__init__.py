@@ -39,6 +39,7 @@ _MODULES = {
         "compare_concordance",
         "concordance_index",
     ),
+    "concordance_bootstrap": ("bootstrap_concordance",),
     "confusion_matrix": (
         "ConfusionResult",
         "confusion",
@@ -138,7 +139,9 @@ _MODULES = {
         "kaplan_meier",
     ),
     "time_dependent": (
+        "AucDifference",
         "TimeDependentRates",
+        "compare_time_dependent_auc",
         "time_dependent_auc",
         "time_dependent_rates",
     ),
@@ -166,6 +169,9 @@ if TYPE_CHECKING:
     from crpnet_bench.stats.concordance import ConcordanceResult as ConcordanceResult
     from crpnet_bench.stats.concordance import compare_concordance as compare_concordance
     from crpnet_bench.stats.concordance import concordance_index as concordance_index
+    from crpnet_bench.stats.concordance_bootstrap import (
+        bootstrap_concordance as bootstrap_concordance,
+    )
     from crpnet_bench.stats.confusion_matrix import ConfusionResult as ConfusionResult
     from crpnet_bench.stats.confusion_matrix import confusion as confusion
     from crpnet_bench.stats.correlations import Correlation as Correlation
@@ -242,7 +248,11 @@ if TYPE_CHECKING:
     from crpnet_bench.stats.survival_curve import CurvePoint as CurvePoint
     from crpnet_bench.stats.survival_curve import KaplanMeier as KaplanMeier
     from crpnet_bench.stats.survival_curve import kaplan_meier as kaplan_meier
+    from crpnet_bench.stats.time_dependent import AucDifference as AucDifference
     from crpnet_bench.stats.time_dependent import TimeDependentRates as TimeDependentRates
+    from crpnet_bench.stats.time_dependent import (
+        compare_time_dependent_auc as compare_time_dependent_auc,
+    )
     from crpnet_bench.stats.time_dependent import time_dependent_auc as time_dependent_auc
     from crpnet_bench.stats.time_dependent import time_dependent_rates as time_dependent_rates
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from crpnet_bench.errors import InputError
 from crpnet_bench.stats.estimate import Estimate
 from crpnet_bench.stats.inputs import TIME_TOLERANCE, Floats
+from crpnet_bench.stats.proportions import normal_quantile
 
 __all__ = ["FEW_EVENTS", "Estimates", "EstimatesAtTimes", "bounded_wald", "few_events", "horizons"]
 
@@ -153,7 +153,7 @@ def bounded_wald(
             warning=warning,
             reason="interval not estimable: no variation in the data (standard error 0)",
         )
-    margin = float(norm.ppf(0.5 + level / 2)) * se
+    margin = normal_quantile(level) * se
     return Estimate(
         value=value,
         se=se,

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from crpnet_bench.errors import InputError
 from crpnet_bench.stats.brier import brier_score, integrated_brier_score
 from crpnet_bench.stats.censoring import censoring_distribution
-from crpnet_bench.stats.time_dependent import time_dependent_auc, time_dependent_rates
+from crpnet_bench.stats.time_dependent import (
+    compare_time_dependent_auc,
+    time_dependent_auc,
+    time_dependent_rates,
+)
 
 R = Path(__file__).parent / "r"
 VALUES = pd.read_csv(R / "time_dependent.csv", comment="#")
@@ -50,6 +54,21 @@ def test_auc_equals_score(dataset: str, data: pd.DataFrame, kind: str) -> None:
     np.testing.assert_allclose(result.se, from_r(dataset, analysis, "se"), rtol=1e-10)
     np.testing.assert_allclose(result.ci_low, from_r(dataset, analysis, "lower"), rtol=1e-10)
     np.testing.assert_allclose(result.ci_high, from_r(dataset, analysis, "upper"), rtol=1e-10)
+
+
+def test_paired_comparison_equals_score(dataset: str, data: pd.DataFrame) -> None:
+    found = compare_time_dependent_auc(data.time, data.event, data.other, data.score, TIMES)
+    for quantity, ours in {
+        "delta.AUC": [one.difference for one in found],
+        "se": [one.se for one in found],
+        "p": [one.p_value for one in found],
+    }.items():
+        np.testing.assert_allclose(ours, from_r(dataset, "contrast", quantity, "b-a"), rtol=1e-9)
+    same = compare_time_dependent_auc(data.time, data.event, data.score, 2 * data.score, 6)[0]
+    assert same.difference == 0
+    assert same.p_value is None
+    assert "alike" in same.reason
+    assert compare_time_dependent_auc([1], [0], [1], [2], 1)[0].difference is None
 
 
 @pytest.mark.parametrize("kind", ["survival", "competing"])

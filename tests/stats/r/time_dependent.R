@@ -42,6 +42,10 @@ for (name in c("tied", "untied")) {
   data <- get(name)
   from_score(name, "survival", Surv(time, event) ~ 1, data, list(model = data$probability), times)
   from_score(name, "competing", Hist(time, status) ~ 1, data, list(model = data$probability), times)
+  contrast <- as.data.frame(Score(list(a = data$score, b = data$other), data = data, times = times,
+    formula = Surv(time, event) ~ 1, metrics = "AUC", cens.model = "km", null.model = FALSE)$AUC$contrasts)
+  for (i in seq_len(nrow(contrast))) for (q in c("delta.AUC", "se", "p"))
+    add(name, "contrast", "b-a", contrast$times[i], q, contrast[i, q])
   for (outcome in c("event", "status")) {
     # Half integers: timeROC does not count an event exactly at t.
     fit <- SeSpPPVNPV(0.2, data$time, data[[outcome]], data$score, cause = 1,
