@@ -57,8 +57,8 @@ def _p_finding(
     """
     fitting = [test for test in tests if printed.meets(test[1], test[2])]
     name, low, high = (fitting or tests)[0]
-    value = f"{low:.4f}" if high - low < 5e-5 else f"{low:.4f} to {high:.4f}"
-    others = "" if fitting else "".join(f"; {n}: {p:.4f}" for n, p, _ in tests[1:])
+    value = _p(low) if high - low < 5e-5 else f"{_p(low)} to {_p(high)}"
+    others = "" if fitting else "".join(f"; {other}: {_p(p)}" for other, p, _ in tests[1:])
     return Finding(
         f"{key}/p",
         _what(table, row, "P value"),
@@ -68,6 +68,10 @@ def _p_finding(
         "consistent" if fitting else "contradiction",
         name + others,
     )
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 # --- Counts ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crpnet_bench.audit.paper import Classifier
 from crpnet_bench.audit.printed import Printed
 
-__all__ = ["ConfusionSearch", "Table", "confusion_tables", "rate"]
+__all__ = ["ConfusionSearch", "Table", "confusion_tables", "metric_name", "rate"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,6 +56,16 @@ class ConfusionSearch:
 def rate(name: str) -> tuple[str, str]:
     """Numerator and denominator of a rate, in words."""
     return _FRACTIONS[name]
+
+
+def metric_name(name: str) -> str:
+    """How a metric is written in a sentence.
+
+    >>> metric_name("fpr"), metric_name("accuracy"), metric_name("tp")
+    ('FPR', 'accuracy', 'TP')
+    """
+    in_capitals = {"auc", "fpr", "fnr", "npv", "f1", "tp", "fp", "tn", "fn"}
+    return name.upper() if name in in_capitals else name
 
 
 _FRACTIONS = {

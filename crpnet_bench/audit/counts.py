@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from crpnet_bench.audit.classifiers import metric_name
 from crpnet_bench.audit.finding import Finding, Verdict
 from crpnet_bench.audit.paper import Bound, Claim, Order, Paper, Rate, Same, Sum
 from crpnet_bench.audit.printed import Printed
@@ -118,9 +119,10 @@ def _claim(entry: Claim, paper: Paper) -> Finding:
     known = {model: value for model, value in values.items() if value is not None}
     told = ", ".join(f"{model} {value.text}" for model, value in known.items())
     key = f"claim/{entry.group}/{entry.metric}/{entry.winner}"
+    what = f"what the text says of the {metric_name(entry.metric)}, {entry.group}"
     winner = known.pop(entry.winner, None)
     if winner is None or len(known) < len(entry.among) - 1:
-        return Finding(key, entry.says, entry.place, entry.says, told, "not derivable",
+        return Finding(key, what, entry.place, entry.says, told, "not derivable",
                        "not every model's number is printed")  # fmt: skip
     sign = 1 if entry.highest else -1
     better = [model for model, value in known.items() if sign * value.value > sign * winner.value]
@@ -128,10 +130,10 @@ def _claim(entry: Claim, paper: Paper) -> Finding:
     parts = [f"{model} is better" for model in better] + [f"{model} equals it" for model in equal]
     return Finding(
         key,
-        entry.says,
+        what,
         entry.place,
         entry.says,
-        f"{entry.metric}: {told}",
+        told,
         _verdict(not parts),
         "; ".join(parts),
     )

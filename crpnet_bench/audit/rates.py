@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crpnet_bench.audit.classifiers import Table, confusion_tables, rate
+from crpnet_bench.audit.classifiers import Table, confusion_tables, metric_name, rate
 from crpnet_bench.audit.finding import Finding, Verdict
 from crpnet_bench.audit.paper import RATE_NAMES, Classifier, Paper, Printing
 from crpnet_bench.audit.printed import Printed
 
 __all__ = ["check_classifiers"]
-
-_NAMES = {"fpr": "FPR", "fnr": "FNR", "npv": "NPV", "f1": "F1"}
 
 
 def check_classifiers(paper: Paper) -> Iterator[Finding]:
@@ -29,10 +27,10 @@ def _classifier(entry: Classifier) -> Iterator[Finding]:
         f"{key}/matrix",
         f"{entry.model}, {entry.group}: confusion matrix",
         entry.place,
-        f"{search.cells} printed numbers",
+        f"{search.cells} numbers",
         str(table),
         "consistent" if search.agreeing == search.cells else "note",
-        f"{search.agreeing} of {search.cells} printed numbers follow from it"
+        f"{search.agreeing} of {search.cells} numbers follow from it"
         + (f"; {search.ties} matrices fit as well" if search.ties > 1 else "")
         + ("; nobody is called positive" if table.tp + table.fp == 0 else ""),
     )
@@ -55,8 +53,7 @@ def _cell(
         recomputed = cell.like(value) if name in RATE_NAMES else f"{value:g}"
         verdict = "consistent" if cell.agrees(value) else "contradiction"
         how = f"from {table}" + _other_names(cell, table, name, verdict)
-    label = _NAMES.get(name, name.upper() if name not in RATE_NAMES else name)
-    what = f"{entry.model}, {entry.group}: {label}"
+    what = f"{entry.model}, {entry.group}: {metric_name(name)}"
     return Finding(key, what, printing.place, cell.text, recomputed, verdict, how)
 
 

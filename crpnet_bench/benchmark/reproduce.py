@@ -20,7 +20,14 @@ import numpy as np
 import pandas as pd
 
 from crpnet_bench.audit import Paper, audit_paper, shipped_cohort
-from crpnet_bench.audit.paper import BaselineRow, Classifier, Concordance, HazardRatio
+from crpnet_bench.audit.classifiers import metric_name
+from crpnet_bench.audit.paper import (
+    RATE_NAMES,
+    BaselineRow,
+    Classifier,
+    Concordance,
+    HazardRatio,
+)
 from crpnet_bench.audit.printed import Printed, PrintedEstimate
 from crpnet_bench.benchmark.differences import explain, load_differences
 from crpnet_bench.benchmark.published_run import STAGE_MODELS, PublishedRun, evaluate_published
@@ -293,10 +300,10 @@ def _table_1(entry: Classifier, run: PublishedRun) -> Iterator[Comparison]:
                 f"{key}/{name}{suffix}",
                 "Table 1" if number == 0 else "text",
                 entry.group,
-                f"{entry.model} {name}",
+                f"{entry.model} {metric_name(name)}",
                 printing.place,
                 cell.text,
-                _like(cell, value, "undefined (0/0)"),
+                _recomputed(name, cell, value),
                 COUNTED,
                 cell.agrees(value),
                 (value,),
@@ -543,8 +550,10 @@ def _sizes(paper: Paper) -> Iterator[Comparison]:
             )  # fmt: skip
 
 
-def _like(cell: Printed, value: float, undefined: str) -> str:
-    return undefined if math.isnan(value) else cell.like(value)
+def _recomputed(name: str, cell: Printed, value: float) -> str:
+    if math.isnan(value):
+        return "undefined (0/0)"
+    return cell.like(value) if name in RATE_NAMES else f"{value:g}"
 
 
 def _p(value: float) -> str:
