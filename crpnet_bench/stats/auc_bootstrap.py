@@ -7,21 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
+from crpnet_bench.stats.resampling import multiplicities
 
-__all__ = ["multiplicities", "resampled_auc"]
+__all__ = ["resampled_auc"]
 
 # Resamples are worked on in blocks of about this many numbers.
 _BLOCK = 4_000_000
-
-
-def multiplicities(stratum: Ints, resamples: int, rng: np.random.Generator) -> Floats:
-    """How often each unit is drawn in each resample, (resamples, units); strata keep their size."""
-    drawn = np.zeros((resamples, stratum.size))
-    for code in np.unique(stratum):
-        members = np.flatnonzero(stratum == code)
-        share = np.full(members.size, 1 / members.size)
-        drawn[:, members] = rng.multinomial(members.size, share, size=resamples)
-    return drawn
 
 
 def resampled_auc(

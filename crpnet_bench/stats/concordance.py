@@ -30,8 +30,10 @@ __all__ = [
     "ConcordanceMethod",
     "ConcordanceResult",
     "Outcome",
+    "checked_risk",
     "compare_concordance",
     "concordance_index",
+    "index_with_influence",
     "outcome",
 ]
 
@@ -213,16 +215,19 @@ def concordance_index(
     """
     check_level(level)
     known = outcome(time, event, method, tau, fold, cluster)
-    return _index(known, _checked_risk(known, risk, "risk"), level)[0]
+    return index_with_influence(known, checked_risk(known, risk, "risk"), level)[0]
 
 
-def _checked_risk(known: Outcome, risk: ArrayLike, name: str) -> Floats:
+def checked_risk(known: Outcome, risk: ArrayLike, name: str) -> Floats:
+    """A risk for each row of the outcome, or an `InputError`."""
     values = finite(risk, name)
     same_length(**{"time": known.time, name: values})
     return values
 
 
-def _index(known: Outcome, risk: Floats, level: float) -> tuple[ConcordanceResult, Floats]:
+def index_with_influence(
+    known: Outcome, risk: Floats, level: float
+) -> tuple[ConcordanceResult, Floats]:
     """The index and each unit's influence on it."""
     counts = pair_counts(known.time, known.event, risk, known.weight, known.fold)
     concordant, discordant, tied = (float(total) / 2 for total in counts.sum(axis=1))
@@ -316,8 +321,8 @@ def compare_concordance(
     """
     check_level(level)
     known = outcome(time, event, method, tau, fold, cluster)
-    a, influence_a = _index(known, _checked_risk(known, risk_a, "risk_a"), level)
-    b, influence_b = _index(known, _checked_risk(known, risk_b, "risk_b"), level)
+    a, influence_a = index_with_influence(known, checked_risk(known, risk_a, "risk_a"), level)
+    b, influence_b = index_with_influence(known, checked_risk(known, risk_b, "risk_b"), level)
     blank = ConcordanceComparison(difference=None, a=a, b=b, level=level, method=known.method)
     if a.value is None or b.value is None:
         return replace(blank, reason=a.reason)

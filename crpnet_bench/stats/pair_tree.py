@@ -39,7 +39,7 @@ def _count(group, event, rank, weight, ranks):  # type: ignore[no-untyped-def]  
     n = group.size
     counts = np.zeros((3, n))
     # From the last patient to the first: each event asks about those who are followed longer.
-    # Rows of one time hold the events first, so that censored ones are in the tree already.
+    # Of one time, the censored enter the tree before the events ask, the events after.
     tree, equal = np.zeros(ranks + 1), np.zeros(ranks)
     seen, end = 0.0, n
     while end > 0:
@@ -90,19 +90,18 @@ def _count(group, event, rank, weight, ranks):  # type: ignore[no-untyped-def]  
 
 def count_pairs(time: Floats, event: Bools, risk: Floats, weight: Floats) -> Floats:
     """Weighted concordant, discordant and tied pairs that each patient is part of, (3, n)."""
-    group = _dense_ranks(time)
-    order = np.argsort(2 * group + ~event)
-    rank = _dense_ranks(risk)
+    order = np.argsort(time)
+    group = _steps(time[order])
+    by_risk = np.argsort(risk)
+    rank = np.empty(risk.size, dtype=np.int64)
+    rank[by_risk] = _steps(risk[by_risk])
     counts = np.empty((3, time.size))
-    counts[:, order] = _count(
-        group[order], event[order], rank[order], weight[order], int(rank.max()) + 1
-    )
+    counts[:, order] = _count(group, event[order], rank[order], weight[order], int(rank.max()) + 1)
     return counts
 
 
-def _dense_ranks(values: Floats) -> Ints:
-    order = np.argsort(values)
-    ordered = values[order]
-    ranks = np.empty(values.size, dtype=np.int64)
-    ranks[order] = np.concatenate(([0], np.cumsum(ordered[1:] != ordered[:-1])))
+def _steps(ordered: Floats) -> Ints:
+    """Dense ranks of values in ascending order."""
+    ranks = np.zeros(ordered.size, dtype=np.int64)
+    np.cumsum(ordered[1:] != ordered[:-1], out=ranks[1:])
     return ranks
