@@ -21,6 +21,8 @@ from crpnet_bench.cli.common import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crpnet_bench.registry.importers.columns import ImportReport
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -141,6 +143,63 @@ def remove(
     runs = remove_cohort(where, cohort)
     text = f"{cohort} removed, with {len(runs)} runs"
     emit({"cohort": cohort, "runs": runs}, as_json=as_json, text=text)
+
+
+import_app = typer.Typer(
+    help="Public clinical files to a cohort folder.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(import_app, name="import")
+OutOption = Annotated[Path, typer.Option("--out", help="The new cohort folder.")]
+
+
+@import_app.command()
+def gdc(
+    clinical: Annotated[Path, typer.Option(help="Biotab of the patients, or clinical.tsv.")],
+    out: OutOption,
+    cdr: Annotated[Path | None, typer.Option(help="TCGA-CDR workbook, for its endpoints.")] = None,
+    slides: Annotated[
+        list[Path] | None, typer.Option(help="Sample sheet or manifest; may be repeated.")
+    ] = None,
+    tumor_samples: Annotated[
+        Path | None, typer.Option(help="Biotab of tumour samples, for sizes.")
+    ] = None,
+    project: Annotated[str, typer.Option(help="TCGA-KIRC or CPTAC-3.")] = "TCGA-KIRC",
+    slide_dir: Annotated[str, typer.Option(help="Where gdc-client puts slides.")] = "slides",
+    as_json: JsonOption = False,
+) -> None:
+    """Files of the Genomic Data Commons, on the recipe of the project."""
+    from crpnet_bench.registry.importers.gdc import GdcFiles, import_gdc
+
+    files = GdcFiles(clinical, cdr, slides or (), tumor_samples)
+    _tell_import(import_gdc(files, out, project=project, slide_dir=slide_dir), as_json)
+
+
+@import_app.command()
+def cbioportal(
+    clinical: Annotated[
+        list[Path], typer.Option(help="Study view's download, or data_clinical_*.txt; repeatable.")
+    ],
+    out: OutOption,
+    name: Annotated[str, typer.Option(help="Name of the cohort [the study's].")] = "",
+    endpoint: Annotated[str, typer.Option(help="RFS, DFS, PFS, DSS or OS [the first].")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Clinical files of cBioPortal."""
+    from crpnet_bench.registry.importers.cbioportal import import_cbioportal
+
+    _tell_import(import_cbioportal(clinical, out, name=name, endpoint=endpoint), as_json)
+
+
+def _tell_import(report: ImportReport, as_json: bool) -> None:
+    for text in report.notes:
+        note(text)
+    document = {"folder": str(report.folder), "patients": report.patients,
+                "slides": report.slides, "notes": list(report.notes)}  # fmt: skip
+    text = (
+        f"{report.folder}: {report.patients} patients, {report.slides} slides; "
+        f"next: crpnet-bench cohort check {report.folder}"
+    )
+    emit(document, as_json=as_json, text=text)
 
 
 def _show_frame(frame: pd.DataFrame, as_json: bool) -> None:

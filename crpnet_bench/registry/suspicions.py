@@ -44,6 +44,7 @@ _DATE = re.compile(
     r"|(?:0?[1-9]|[12]\d|3[01])[-_./](?:0?[1-9]|1[0-2])[-_./](?:19|20)\d{2})(?!\d)"
 )
 _RECORD_NUMBER = re.compile(r"(?<![\dA-Za-z])\d{6,10}(?![\dA-Za-z])")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 _ORIGIN_WORDS = {"diagnos": "diagnosis", "surg": "surgery", "nephrectomy": "surgery"}
 _COMMON_SHARE = 0.2  # a column counts as holding something when a fifth of its cells does
@@ -87,6 +88,7 @@ def looks_personal(text: str) -> str | None:
     >>> looks_personal("scan_1957-03-04.ndpi"), looks_personal("TCGA-A3-3307-01Z-00-DX1.svs")
     ('a date', None)
     """
+    text = _UUID.sub("", text)
     if _DATE.search(text):
         return "a date"
     if _EMAIL.search(text):
