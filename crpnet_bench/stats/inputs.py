@@ -134,7 +134,7 @@ def codes(values: ArrayLike, name: str = "group") -> tuple[Ints, list[Any]]:
     if array.ndim != 1:
         raise InputError(f"{name}: expected one dimension, found shape {array.shape}")
     labels = array.tolist()
-    missing = [i for i, label in enumerate(labels) if label is None or label != label]  # noqa: PLR0124 NaN
+    missing = [i for i, label in enumerate(labels) if _is_missing(label)]
     if missing:
         raise InputError(
             f"{name}: {len(missing)} of {len(labels)} labels are missing "
@@ -143,6 +143,14 @@ def codes(values: ArrayLike, name: str = "group") -> tuple[Ints, list[Any]]:
     order = sorted(set(labels), key=lambda label: (str(type(label)), label))
     lookup = {label: code for code, label in enumerate(order)}
     return np.array([lookup[label] for label in labels], dtype=np.int64), order
+
+
+def _is_missing(label: object) -> bool:
+    """None, NaN (unequal to itself) or a value that cannot tell, such as pandas' NA."""
+    try:
+        return label is None or bool(label != label)  # noqa: PLR0124 NaN
+    except TypeError:
+        return True
 
 
 def same_length(**arrays: NDArray[Any]) -> int:
