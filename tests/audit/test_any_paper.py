@@ -20,9 +20,9 @@ from crpnet_bench.stats.study_size import power_logistic
 N, EVENTS = 120, 40
 COUNTS = {"New": (32, 8, 8, 72), "Old": (24, 14, 16, 66), "Age": (20, 20, 20, 60)}
 AUCS = {"New": 0.884, "Old": 0.741, "Age": 0.662}
-# P values: R's chisq.test(correct = FALSE) of these counts.
+# No share is a tie between two roundings. P values: R's chisq.test(correct = FALSE) of these counts.
 SEX = {"men": (46, 29), "women": (34, 11)}
-GRADE = {"1": (18, 5), "2": (45, 20), "3": (17, 15)}
+GRADE = {"1": (18, 5), "2": (44, 20), "3": (18, 15)}
 
 
 def levels(counts: dict[str, tuple[int, int]]) -> dict[str, list[str]]:
@@ -69,7 +69,7 @@ def made_up() -> dict[str, Any]:
         "baseline": [{"group": "test", "place": "Table 1", "columns": ["no event", "event"],
                       "n": ["80", "40"], "percent_of": "column", "row": [
             {"name": "Sex", "p": "0.110", "levels": levels(SEX)},
-            {"name": "Grade", "p": "0.121", "levels": levels(GRADE)},
+            {"name": "Grade", "p": "0.157", "levels": levels(GRADE)},
         ]}],
     }  # fmt: skip
 
