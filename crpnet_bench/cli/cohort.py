@@ -36,6 +36,28 @@ CohortArgument = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")]
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder for cohort.toml; made if need be.")],
+    clinical: Annotated[Path, typer.Option(help="Clinical table: csv, tsv, txt, xlsx, parquet.")],
+    slides: Annotated[Path | None, typer.Option(help="Folder of the slides.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a table and draft cohort.toml, with every doubt written in."""
+    from crpnet_bench.benchmark.first_draft import init_cohort
+
+    draft = init_cohort(folder, clinical, slides)
+    for doubt in draft.doubts:
+        warn(doubt)
+    path = folder / "cohort.toml"
+    text = (
+        f"{path} drafted: {len(draft.found)} variables found; settle every CHECK in it, then\n"
+        f"crpnet-bench cohort check {folder}"
+    )
+    document = {"path": str(path), "found": draft.found, "doubts": draft.doubts}
+    emit(document, as_json=as_json, text=text)
+
+
+@app.command()
 def check(folder: FolderArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Dry run: everything that is wrong or looks wrong; writes nothing."""
     from crpnet_bench.benchmark.onboarding import check_cohort

@@ -19,7 +19,7 @@ from crpnet_bench.filters import parse_filter
 from crpnet_bench.registry.tables import TextTable
 from crpnet_bench.schema import DAYS_PER_MONTH, CohortManifest
 
-__all__ = ["Evidence", "looks_personal", "suspicions"]
+__all__ = ["Evidence", "known_later", "looks_personal", "sounds_personal", "suspicions"]
 
 Row = Mapping[str, Any]
 
@@ -96,6 +96,25 @@ def looks_personal(text: str) -> str | None:
     if _RECORD_NUMBER.search(text):
         return "a number like that of a medical record"
     return None
+
+
+def known_later(header: str) -> bool:
+    """Whether a column sounds known only after time zero.
+
+    >>> known_later("days_to_new_tumor_event"), known_later("Neoadjuvant therapy")
+    (True, False)
+    """
+    return bool(_LATER.search(header)) and not _BEFORE_OP.search(header)
+
+
+def sounds_personal(header: str) -> bool:
+    """Whether a column sounds like a name, a birth date, a record number or an address.
+
+    >>> sounds_personal("date_of_birth"), sounds_personal("year_of_birth")
+    (True, False)
+    """
+    plain = header.replace("_", " ")
+    return bool(_PERSONAL_HEADER.search(plain)) and not _AGE_HEADER.search(plain)
 
 
 # ---------------------------------------------------------------- outcome
@@ -185,7 +204,7 @@ def _known_later(evidence: Evidence) -> Iterator[str]:
         if name not in {"patient_id", "time", "event", "tumor_no"}
     }
     for name, column in baseline.items():
-        if _LATER.search(f"{column} {name}") and not _BEFORE_OP.search(f"{column} {name}"):
+        if known_later(f"{column} {name}"):
             yield (
                 f"{name} (column {column!r}) sounds known only after time zero: as a predictor "
                 "it would look into the future"
@@ -241,8 +260,7 @@ def _score_notes(evidence: Evidence) -> Iterator[str]:
 def _personal_columns(evidence: Evidence) -> Iterator[str]:
     table = evidence.table
     for column in dict.fromkeys(table.columns):
-        header = column.replace("_", " ")
-        if _PERSONAL_HEADER.search(header) and not _AGE_HEADER.search(header):
+        if sounds_personal(column):
             yield f"column {column!r} looks like personal data: take it out of the file"
     identifiers = [str(row["patient_id"]) for row in evidence.rows]
     found = Counter(what for text in identifiers if (what := looks_personal(text)))
