@@ -81,6 +81,7 @@ class NetworkEncoder:
     """An encoder around a torch network.
 
     Attributes:
+        config: what was asked.
         name: as in the configuration.
         dim: length of a feature vector.
         precision: "float32" or "bfloat16", what the network computes in.
@@ -89,6 +90,7 @@ class NetworkEncoder:
     """
 
     def __init__(self, config: EncoderConfig, backbone: Backbone, device: torch.device) -> None:
+        self.config = config
         self.name = config.name
         self.dim = backbone.dim
         self.precision = resolve_precision(config.precision, device)

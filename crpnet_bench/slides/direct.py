@@ -18,13 +18,15 @@ import numpy as np
 import tifffile
 
 from crpnet_bench.errors import SlideError
-from crpnet_bench.slides.base import Pixels, SlideReader, damaged
+from crpnet_bench.slides.base import Pixels, SlideReader
 
 __all__ = ["DirectReader", "directly"]
 
 _LOG = logging.getLogger(__name__)
 _CHECKED = 3  # tiles compared with OpenSlide: those that hold most, and the last
 _TOLERANCE = 0.5  # grey levels on average; equal decoders differ by nothing
+_END, _END_WITHIN = b"\xff\xd9", 64  # writers may pad a tile
+_ZEROS = bytes(64)
 _RGB = 2  # as TIFF numbers colour spaces
 _UNREADABLE = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, struct.error)
 
@@ -83,14 +85,15 @@ class DirectReader(SlideReader):
         downsample = self.level_downsamples[level]
         left, top = round(x / downsample), round(y / downsample)
         wanted = list(_covering(layout, left, top, width, height))
-        if any(layout.counts[index] == 0 for index in wanted):  # OpenSlide knows what to show
-            return self._reference.read(level, x, y, width, height)
         region = np.empty((height, width, 3), np.uint8)
         inside = 0 <= left <= layout.width - width and 0 <= top <= layout.height - height
         if not inside:
             region[:] = 255
-        for index in wanted:
-            self._place(region, layout, index, left, top)
+        try:
+            for index in wanted:
+                self._place(region, layout, index, left, top)
+        except _DoubtfulTileError:  # OpenSlide knows what to show, or what is wrong
+            return self._reference.read(level, x, y, width, height)
         return region
 
     def differs(self, level: int) -> str:
@@ -130,8 +133,8 @@ class DirectReader(SlideReader):
     def _decode(self, layout: _Level, index: int) -> Pixels:
         count = layout.counts[index]
         data = os.pread(self._file, count, layout.offsets[index])
-        if len(data) < count:
-            raise damaged(EOFError("the file ends inside a tile"))
+        if len(data) < count or _doubtful(data):
+            raise _DoubtfulTileError
         try:
             tile: Pixels = imagecodecs.jpeg8_decode(
                 data,
@@ -141,8 +144,20 @@ class DirectReader(SlideReader):
                 out=self._buffers[layout.tile],
             )
         except (imagecodecs.Jpeg8Error, ValueError) as error:
-            raise damaged(error) from error
+            raise _DoubtfulTileError from error
         return tile
+
+
+class _DoubtfulTileError(Exception):
+    """A tile that is absent or may be damaged."""
+
+
+def _doubtful(data: bytes) -> bool:
+    """Signs of damage that this decoder passes over, where OpenSlide's does not.
+
+    A tile that was cut or overwritten lacks the end marker or holds a run of zeros.
+    """
+    return _END not in data[-_END_WITHIN:] or _ZEROS in data
 
 
 def directly(reference: SlideReader) -> SlideReader:

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from PIL import Image
+
+from crpnet_bench.config import EncoderConfig
+from crpnet_bench.errors import ConfigError, ModelError
+from crpnet_bench.models.encoders import fold_batch_norms, load_encoder, resolve_precision
+
+SHIPPED_SHA256 = "b48a61b3539f007e98b26c8b98e11862bb746b0aeb25b8db465f215c6be40333"
+
+
+def shipped_bytes():
+    return (
+        resources.files("crpnet_bench.models")
+        .joinpath("weights", "resnet50_trunc_layer3_1024d.safetensors")
+        .read_bytes()
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    y, x = np.mgrid[:224, :224]
+    images = [
+        np.stack([128 + 99 * np.sin(x / (3 + n)), 128 + 90 * np.cos(y / (5 + n)), x / 2 + y / 3], 2)
+        for n in range(5)
+    ]
+    return np.stack(images).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder(EncoderConfig(precision="float32"))
+
+
+@pytest.fixture(scope="module")
+def rough():
+    return load_encoder(EncoderConfig(precision="bfloat16"))
+
+
+def test_the_shipped_weights_are_those_of_the_readme():
+    assert hashlib.sha256(shipped_bytes()).hexdigest() == SHIPPED_SHA256
+    readme = resources.files("crpnet_bench.models").joinpath("weights", "README.md").read_text()
+    assert SHIPPED_SHA256 in readme
+    state = safetensors.torch.load(shipped_bytes())
+    for name, value in state.items():
+        assert value.dtype == (torch.float16 if value.ndim == 4 else torch.float32), name
+
+
+def test_the_encoder_is_a_resnet_v1_with_imagenet_preprocessing(encoder, tiles):
+    """Against the plain network, unfolded, with the strides where version 1 has them."""
+    network = torchvision.models.resnet50(weights=None)
+    for stage in (network.layer2, network.layer3):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    state = {name: value.float() for name, value in safetensors.torch.load(shipped_bytes()).items()}
+    left = network.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys
+    assert all(
+        name.startswith(("layer4", "fc")) or name.endswith("num_batches_tracked")
+        for name in left.missing_keys
+    )
+    network.eval()
+    images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        x = network.maxpool(network.relu(network.bn1(network.conv1((images - mean) / std))))
+        expected = network.layer3(network.layer2(network.layer1(x))).mean((2, 3)).numpy()
+    found = encoder.encode(tiles)
+    assert found.shape == (5, 1024)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_features_are_the_same_bits_in_every_run_and_batch(encoder, rough, tiles):
+    for one in (encoder, rough):
+        first = one.encode(tiles)
+        assert np.array_equal(first, load_encoder(one.config).encode(tiles))
+        parts = [one.encode(tiles[:1]), one.encode(tiles[1:3]), one.encode(tiles[3:])]
+        assert np.array_equal(first, np.concatenate(parts))
+
+
+def test_bfloat16_stays_near_float32(encoder, rough, tiles):
+    exact = encoder.encode(tiles)
+    error = np.linalg.norm(rough.encode(tiles) - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert 0 < error.max() < 0.02
+
+
+def test_the_fingerprint_tells_what_decides_the_output(encoder, rough):
+    auto = load_encoder(EncoderConfig())
+    same = encoder if auto.precision == "float32" else rough
+    assert auto.fingerprint == same.fingerprint
+    larger = load_encoder(EncoderConfig(precision="float32", batch_size=16))
+    assert len({encoder.fingerprint, rough.fingerprint, larger.fingerprint}) == 3
+
+
+def test_auto_precision_is_a_property_of_the_machine():
+    assert resolve_precision("auto", "cpu") in {"float32", "bfloat16"}
+    assert resolve_precision("float32", "cpu") == "float32"
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
+
+
+def test_no_tiles_are_no_features(encoder):
+    assert encoder.encode(np.empty((0, 224, 224, 3), np.uint8)).shape == (0, 1024)
+
+
+def test_running_out_of_memory_halves_the_batch(encoder, tiles):
+    class Small(torch.nn.Module):
+        def forward(self, images):
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("too many")
+            return images.mean((2, 3))
+
+    small = load_encoder(EncoderConfig(precision="float32", batch_size=6))
+    small._network, small.dim = Small(), 3
+    assert small.encode(tiles).shape == (5, 3)
+    assert small.batch_size == 1
+
+    class Never(torch.nn.Module):
+        def forward(self, images):
+            raise torch.OutOfMemoryError("too many")
+
+    small._network = Never()
+    with pytest.raises(ModelError, match="one tile does not fit"):
+        small.encode(tiles)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_a_local_checkpoint_is_recognised_by_its_tensors(tmp_path, name, tiles):
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).eval()
+    path = tmp_path / "local.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    local = load_encoder(EncoderConfig(name=str(path), precision="float32"))
+    assert local.dim == network.fc.in_features
+    images = torch.from_numpy(tiles[:1]).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    network.fc = torch.nn.Identity()
+    with torch.inference_mode():
+        expected = network((images - mean) / std).numpy()
+    assert np.allclose(local.encode(tiles[:1]), expected, rtol=1e-3, atol=1e-3 * expected.max())
+
+
+def test_weights_that_fit_nothing_and_names_that_do_not_exist(tmp_path):
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"layer4.0.weight": torch.zeros(3)}, path)
+    with pytest.raises(ModelError, match="fit none"):
+        load_encoder(EncoderConfig(name=str(path)))
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(ModelError, match="fit none"):
+        load_encoder(EncoderConfig(name=str(path)))
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="not readable as safetensors"):
+        load_encoder(EncoderConfig(name=str(path)))
+    with pytest.raises(ModelError, match="not readable"):
+        load_encoder(EncoderConfig(name=str(tmp_path / "absent.safetensors")))
+    with pytest.raises(ConfigError, match="did you mean 'resnet50-trunc'"):
+        load_encoder(EncoderConfig(name="resnet50-trunk"))
+
+
+def test_folding_leaves_no_batch_norm_behind():
+    network = torchvision.models.resnet18(weights=None).eval()
+    fold_batch_norms(network)
+    assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+@pytest.mark.slide
+def test_the_features_tell_clear_cell_from_papillary_carcinoma(shared_data, encoder):
+    """Nearest class mean, each slide judged by the other slides."""
+    features, labels, slides = [], [], []
+    for number, path in enumerate(sorted((shared_data / "tiles").glob("TCGA-*.png"))):
+        image = np.asarray(Image.open(path).convert("RGB").reduce(2))
+        cut = np.stack([image[y : y + 224, x : x + 224] for y in (0, 250) for x in (0, 250)])
+        features.append(encoder.encode(cut))
+        labels += ["TCGA-B0" in path.name] * 4
+        slides += [number] * 4
+    stacked, labels, slides = np.concatenate(features), np.array(labels), np.array(slides)
+    stacked = stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
+    right = 0
+    for slide in set(slides.tolist()):
+        means = [stacked[(slides != slide) & (labels == label)].mean(0) for label in (False, True)]
+        held = stacked[slides == slide]
+        guess = np.linalg.norm(held - means[1], axis=1) < np.linalg.norm(held - means[0], axis=1)
+        right += int((guess == labels[slides == slide]).sum())
+    assert right >= 20  # of 24
