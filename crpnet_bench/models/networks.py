@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import special
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ModelError
@@ -108,7 +109,7 @@ class NetworkModel:
         if not patients:
             raise ModelError(f"{self.name}: none of {len(data)} training patients has tiles")
         bags = [data.bags[patient] for patient in patients]
-        _check_dimension(patients, bags, bags[0].dimension, self.name)
+        _check_bags(patients, bags, bags[0].dimension, self.name)
         targets = self.head.targets(data, patients, self.name)
         settings = self.config.train
         device = torch.device(self.device)
@@ -167,14 +168,17 @@ def _fit_notes(left_out: int) -> tuple[str, ...]:
     return (f"{left_out} training {noun} without tiles left out",)
 
 
-def _check_dimension(
-    patients: Sequence[str], bags: Sequence[Bag], dimension: int, name: str
-) -> None:
+def _check_bags(patients: Sequence[str], bags: Sequence[Bag], dimension: int, name: str) -> None:
     for patient, bag in zip(patients, bags, strict=True):
         if bag.dimension != dimension:
             raise ModelError(
                 f"{name}: the features of patient {patient!r} have {bag.dimension} dimensions; "
                 f"expected {dimension}; extract all slides with one encoder"
+            )
+        if not np.isfinite(bag.features).all():
+            raise ModelError(
+                f"{name}: the features of patient {patient!r} hold NaN or infinity; "
+                "expected finite numbers; extract that patient's slides again"
             )
 
 
@@ -219,15 +223,16 @@ class FittedNetwork:
             ModelError: bags of another encoder or dimension.
         """
         log_odds = self._log_odds(data)
-        occurs = np.logaddexp.reduce(_log_sigmoid(log_odds), axis=1)
-        not_occurs = np.logaddexp.reduce(_log_sigmoid(-log_odds), axis=1)
-        return self._frame(data, occurs - not_occurs, _sigmoid(log_odds).mean(axis=1))
+        # On the log scale, where probabilities of almost 0 and 1 keep their order.
+        event = special.logsumexp(special.log_expit(log_odds), axis=1)
+        no_event = special.logsumexp(special.log_expit(-log_odds), axis=1)
+        return self._frame(data, event - no_event, special.expit(log_odds).mean(axis=1))
 
     def members(self, data: CohortData) -> pd.DataFrame:
         """Risk and probability of each member; as `predict`, with the column `member`."""
         log_odds = self._log_odds(data)
         frames = [
-            self._frame(data, log_odds[:, member], _sigmoid(log_odds[:, member])).assign(
+            self._frame(data, log_odds[:, member], special.expit(log_odds[:, member])).assign(
                 member=member
             )
             for member in range(self.network.members)
@@ -240,7 +245,7 @@ class FittedNetwork:
         Raises:
             ModelError: features of another dimension.
         """
-        _check_dimension(["of this bag"], [bag], self.network.shape.dimension, self.name)
+        _check_bags(["(this bag)"], [bag], self.network.shape.dimension, self.name)
         with self._inference():
             tiles = self._tiles(bag)
             weights = self.network.pool.weights(tiles).expand(-1, self.network.members)
@@ -275,7 +280,7 @@ class FittedNetwork:
         missing = data.without_bag()
         found = [patient for patient in data.patient_ids if patient not in missing]
         bags = [data.bags[patient] for patient in found]
-        _check_dimension(found, bags, self.network.shape.dimension, self.name)
+        _check_bags(found, bags, self.network.shape.dimension, self.name)
         head = HEADS[self.card.head]
         result = np.full((len(data), self.network.members), np.nan)
         with self._inference():
@@ -298,14 +303,6 @@ class FittedNetwork:
         self, data: CohortData, risk: NDArray[np.float64], probability: NDArray[np.float64]
     ) -> pd.DataFrame:
         return prediction_frame(data.patient_ids, risk, probability, data.without_bag())
-
-
-def _log_sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return -np.logaddexp(0.0, -values)
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp(_log_sigmoid(values))
 
 
 def load_network(checkpoint: Checkpoint, device: str = "cpu") -> FittedNetwork:

@@ -133,9 +133,23 @@ def standardize(network: BagNetwork, bags: Sequence[Bag]) -> None:
 
 
 class TileStore:
-    """The tiles of the training bags as the network reads them, resident where they fit."""
+    """The tiles of the training bags as the network reads them, resident where they fit.
 
-    def __init__(self, bags: Sequence[Bag], network: BagNetwork, dtype: torch.dtype) -> None:
+    Args:
+        bags: the training bags.
+        network: decides device and standardisation.
+        dtype: float32 or bfloat16.
+        resident_bytes: keep them in memory up to this size; None takes what the device has room
+            for. Beyond, each chunk is read from the bags' own, perhaps memory-mapped, arrays.
+    """
+
+    def __init__(
+        self,
+        bags: Sequence[Bag],
+        network: BagNetwork,
+        dtype: torch.dtype,
+        resident_bytes: float | None = None,
+    ) -> None:
         self._bags = bags
         self._network = network
         self._dtype = dtype
@@ -144,7 +158,8 @@ class TileStore:
         self._resident: list[Tensor] | None = None
         self._everything: Tensor | None = None
         item = torch.empty((), dtype=dtype).element_size()
-        if sum(self.lengths) * network.shape.dimension * item <= self._room():
+        room = self._room() if resident_bytes is None else resident_bytes
+        if sum(self.lengths) * network.shape.dimension * item <= room:
             self._load()
 
     def _room(self) -> float:
