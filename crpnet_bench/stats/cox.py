@@ -27,6 +27,7 @@ __all__ = ["cox_ph"]
 
 _FEW_EVENTS = 10
 _UNSTABLE_GROUP = 5
+_LARGEST_EXPONENT = 709.0
 
 
 def cox_ph(
@@ -201,16 +202,21 @@ def _term(
     limits: tuple[float | None, float | None],
     p_value: float,
 ) -> CoxTerm:
-    low, high = (None if limit is None else _exp(limit) for limit in limits)
+    ratio, low, high = (_exp(value) for value in (coef, *limits))
+    reason = _why_no_limit(*limits)
+    if reason is None and None in {ratio, low, high}:
+        reason = (
+            "too large to write as a hazard ratio of one unit; give the covariate a larger unit"
+        )
     return CoxTerm(
         name=name,
         coef=coef,
         se=se,
-        hazard_ratio=_exp(coef),
+        hazard_ratio=ratio,
         ci_low=low,
         ci_high=high,
         p_value=p_value,
-        reason=_why_no_limit(low, high),
+        reason=reason,
     )
 
 
@@ -221,9 +227,9 @@ def _why_no_limit(low: float | None, high: float | None) -> str | None:
     return f"no {' or '.join(missing)} limit: the profile likelihood is too flat to find one"
 
 
-def _exp(value: float) -> float:
+def _exp(value: float | None) -> float | None:
     # A hazard ratio per unit of a tiny covariate may pass the largest float.
-    return math.exp(value) if value < 709 else math.inf
+    return None if value is None or value > _LARGEST_EXPONENT else math.exp(value)
 
 
 def _result(

@@ -48,7 +48,17 @@ def r_roc() -> Witness:
     return read_witness("roc.csv")
 
 
+def read_data(name: str) -> tuple[str, pd.DataFrame]:
+    return name, pd.read_csv(R_FOLDER / f"{name}.csv")
+
+
 @pytest.fixture(scope="session", params=["veteran", "lung", "rounded", "small"])
 def data(request: pytest.FixtureRequest) -> tuple[str, pd.DataFrame]:
     """Data with many tied times: name and table."""
-    return request.param, pd.read_csv(R_FOLDER / f"{request.param}.csv")
+    return read_data(request.param)
+
+
+@pytest.fixture(scope="session", params=["veteran", "lung", "rounded"])
+def large_data(request: pytest.FixtureRequest) -> tuple[str, pd.DataFrame]:
+    """Those with enough patients for large-sample theory."""
+    return read_data(request.param)

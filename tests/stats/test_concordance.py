@@ -191,6 +191,13 @@ def test_what_cannot_be_estimated_is_a_named_result(time, event, tau, reason):
     assert (other.difference, other.reason) == (None, reason)
 
 
+def test_folds_without_comparable_pairs_are_named():
+    ours = concordance_index([1, 2], [1, 1], [2, 1], fold=[0, 1])
+    assert ours.reason.startswith("no comparable pairs within a fold")
+    perfect = concordance_index([1, 2, 1, 2], [1, 1, 1, 1], [2, 1, 4, 3], fold=[0, 0, 1, 1])
+    assert "2 independent pairs" in perfect.reason
+
+
 def test_comparing_a_risk_with_itself_is_no_test(data):
     _, d = data
     ours = compare_concordance(d.time, d.event, d.a, 2 * d.a + 1)

@@ -197,6 +197,21 @@ def test_an_outlying_covariate_does_not_stop_the_fit():
     assert ours.terms["x"].coef is not None
 
 
+def test_a_stratum_without_events_predicts_no_event():
+    d = pd.DataFrame({"x": [1, 2, 3, 1, 2, 1], "s": list("aaaabb")})
+    model = cox_ph([1, 2, 3, 4, 5, 6], [1, 1, 0, 1, 0, 0], d[["x"]], strata=d.s)
+    assert model.predict_survival({"x": [1, 2]}, 9.0, strata=["b", "b"]).tolist() == [[1], [1]]
+    assert model.predict_survival({"x": [1]}, [0.5, 9], strata=["a"])[0, 0] == 1
+
+
+def test_a_hazard_ratio_beyond_every_float_is_named():
+    time, event, x = [1, 2, 3, 4, 5, 6], [1, 1, 0, 1, 1, 0], np.array([3, 1, 2, 2, 0, 1])
+    term = cox_ph(time, event, x / 1e4).terms["x"]
+    assert (term.hazard_ratio, term.ci_high) == (None, None)
+    assert "larger unit" in term.reason
+    assert term.coef == pytest.approx(1e4 * cox_ph(time, event, x).terms["x"].coef)
+
+
 def test_scale_and_origin_of_a_covariate_do_not_matter(data):
     _, d = data
     plain = fit(d).terms["a"]

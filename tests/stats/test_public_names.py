@@ -27,6 +27,7 @@ def test_names_are_sorted_and_lead_somewhere():
     assert stats.__all__ == sorted(stats.__all__)
     for name in stats.__all__:
         assert getattr(stats, name).__name__ == name
+    assert dir(stats) == stats.__all__
 
 
 def test_python_and_type_checkers_see_the_same_names():
