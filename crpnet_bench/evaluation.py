@@ -46,6 +46,7 @@ class _Sample:
     high: Floats  # 1 high, 0 low, NaN where no cut-off was learned
     risk_sd: float
     threshold: float
+    label: Bools  # the two classes of ROC curve and confusion matrix
     time: Floats  # months
     status: Ints  # 0 censored, 1 event, 2 competing death
     fold: Ints | None  # pairs are compared within a fold only; None: one fold
@@ -77,7 +78,8 @@ def evaluate(
         predictions: the `predictions` table (`crpnet_bench.results.PREDICTION_COLUMNS`).
         outcomes: `patient_id`, `time` (months), `status` (0 censored, 1 event, 2 competing
             death), one row a patient. Competing deaths are censored in every cause-specific
-            statistic and count as "no event" in the ever-recorded label.
+            statistic. `label` (0 or 1), if there, replaces "an event was ever recorded" as the
+            two classes of ROC curve and confusion matrix.
         subgroups: name -> patients, beside "all", which is always there.
         settings: horizons in months and the confidence level.
 
@@ -101,7 +103,9 @@ def evaluate(
 
 
 def _join(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    label = outcomes["label"] if "label" in outcomes else outcomes["status"] == 1
     table = outcomes[["patient_id", "time", "status"]].rename(columns={"status": "outcome_status"})
+    table = table.assign(label=label)
     twice = table["patient_id"][table["patient_id"].duplicated()]
     if len(twice):
         raise InputError(f"patient {twice.iloc[0]!r} has two outcomes; expected one row a patient")
@@ -139,6 +143,7 @@ def _sample(rows: pd.DataFrame) -> _Sample:
         high=_floats(group),
         risk_sd=_first(rows["risk_sd"]),
         threshold=_first(rows["threshold"]),
+        label=rows["label"].to_numpy().astype(np.bool_),
         time=_floats(rows["time"]),
         status=rows["outcome_status"].to_numpy(np.int64),
         fold=codes if len(np.unique(codes)) > 1 else None,
@@ -187,7 +192,7 @@ def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
     yield (
         "auc",
         None,
-        roc_auc(sample.event, sample.risk, fold=sample.fold, cluster=sample.patient, level=level),
+        roc_auc(sample.label, sample.risk, fold=sample.fold, cluster=sample.patient, level=level),
     )
     yield from _classification(sample, level)
     yield (
@@ -213,7 +218,7 @@ def _classification(sample: _Sample, level: float) -> Iterator[_Named]:
         for name in _RATES:
             yield name, None, not_estimable("the model gives no class", level=level)
         return
-    table = confusion(sample.event[known], sample.predicted_class[known] == 1, level=level)
+    table = confusion(sample.label[known], sample.predicted_class[known] == 1, level=level)
     for name in ("tp", "fp", "tn", "fn"):
         yield name, None, Estimate(value=float(getattr(table, name)), method="count", level=level)
     for name in _RATES:

@@ -13,7 +13,7 @@ import pandas as pd
 from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_features
 from crpnet_bench.benchmark.fold import Fold
-from crpnet_bench.config import RunConfig
+from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
 from crpnet_bench.errors import InputError
 from crpnet_bench.home import Home
 from crpnet_bench.models.base import Bag, CohortData
@@ -23,7 +23,16 @@ from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
 from crpnet_bench.slides.features import read_features
 
-__all__ = ["ORACLE", "RunInputs", "cohort_data", "gather_inputs", "store_outcomes"]
+__all__ = [
+    "ORACLE",
+    "RunInputs",
+    "cohort_data",
+    "extract_cohort",
+    "failure_lines",
+    "gather_inputs",
+    "outcome_table",
+    "store_outcomes",
+]
 
 ORACLE = "oracle"
 _NO_SLIDE = "no slide registered"
@@ -76,7 +85,9 @@ def gather_inputs(home: Home, config: RunConfig, *, device: str, progress: Progr
     split_table = views.splits(home, record.pinned, split)
     slides: tuple[SlideOutcome, ...] = ()
     if any(needs_bags(model) for model in config.models):
-        slides = _extract(home, record, config, device, progress)
+        slides = extract_cohort(
+            home, record, config.tiling, config.encoder, device=device, progress=progress
+        )
     truth = _truth(record)
     models = (*config.models, ORACLE) if truth is not None else config.models
     outcomes = views.outcomes(home, record.pinned)[["patient_id", "time", "status"]]
@@ -93,32 +104,49 @@ def gather_inputs(home: Home, config: RunConfig, *, device: str, progress: Progr
         data=cohort_data(home, record, slides, truth),
         outcomes=outcomes,
         slides=outcome_table(slides),
-        slide_failures=tuple(
-            f"{slide.path.name}: {slide.reason}" + (f"; {slide.remedy}" if slide.remedy else "")
-            for slide in slides
-            if slide.status != "done"
-        ),
+        slide_failures=failure_lines(slides),
     )
 
 
-def _extract(
-    home: Home, record: views.CohortRecord, config: RunConfig, device: str, progress: Progress
+def extract_cohort(
+    home: Home,
+    record: views.CohortRecord,
+    tiling: TilingConfig,
+    encoder: EncoderConfig,
+    *,
+    device: str,
+    workers: int = 1,
+    progress: Progress,
 ) -> tuple[SlideOutcome, ...]:
-    registered = views.slides(home, record.pinned)
-    jobs = [
-        SlideJob(
-            slide_id=None if str(row.slide_id).startswith("pending-") else str(row.slide_id),
-            patient_id=str(row.patient_id),
-            path=Path(str(row.path)),
-            mpp=None if pd.isna(row.mpp) else float(row.mpp),
-        )
-        for row in registered.itertuples(index=False)
-    ]
+    """Features of all slides of a registered cohort; outcomes go into the registry.
+
+    Slides that were encoded with these settings before are not touched again.
+    """
+    jobs = [_job(row) for row in views.slides(home, record.pinned).to_dict("records")]
     outcomes = extract_features(
-        jobs, home.features, config.tiling, config.encoder, device=device, progress=progress
+        jobs, home.features, tiling, encoder, device=device, workers=workers, progress=progress
     )
     store_outcomes(home, record, outcomes)
     return tuple(outcomes)
+
+
+def failure_lines(slides: Sequence[SlideOutcome]) -> tuple[str, ...]:
+    """One line a slide that gave no features: file, reason, remedy."""
+    return tuple(
+        f"{slide.path.name}: {slide.reason}" + (f"; {slide.remedy}" if slide.remedy else "")
+        for slide in slides
+        if slide.status != "done"
+    )
+
+
+def _job(row: Mapping[Any, Any]) -> SlideJob:
+    slide_id = str(row["slide_id"])
+    return SlideJob(
+        slide_id=None if slide_id.startswith("pending-") else slide_id,
+        patient_id=str(row["patient_id"]),
+        path=Path(str(row["path"])),
+        mpp=None if pd.isna(row["mpp"]) else float(row["mpp"]),
+    )
 
 
 def store_outcomes(
@@ -161,16 +189,13 @@ def outcome_table(outcomes: Sequence[SlideOutcome]) -> pd.DataFrame:
 
 
 def _folds(split: pd.DataFrame) -> tuple[Fold, ...]:
-    return tuple(
-        Fold(
-            repeat=int(repeat),
-            fold=int(fold),
-            roles=pd.Series(
-                part["role"].to_numpy(object), index=part["patient_id"].to_numpy(object)
-            ),
-        )
-        for (repeat, fold), part in split.groupby(["repeat", "fold"], sort=True)
-    )
+    folds = []
+    for repeat, fold in sorted(set(zip(split["repeat"], split["fold"], strict=True))):
+        part = split[(split["repeat"] == repeat) & (split["fold"] == fold)]
+        patients = part["patient_id"].to_numpy(object)
+        roles = pd.Series(part["role"].to_numpy(object), index=patients)
+        folds.append(Fold(int(repeat), int(fold), roles))
+    return tuple(folds)
 
 
 def cohort_data(

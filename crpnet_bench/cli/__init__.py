@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from crpnet_bench import __version__
-from crpnet_bench.cli import cohort
+from crpnet_bench.cli import cohort, split
+from crpnet_bench.cli.evaluate import evaluate
+from crpnet_bench.cli.extract import extract
 from crpnet_bench.cli.published import audit, reproduce
 from crpnet_bench.cli.run import run
 from crpnet_bench.cli.score import score
@@ -31,8 +33,11 @@ app = typer.Typer(
 
 
 app.add_typer(cohort.app)
+app.add_typer(split.app)
 app.command()(score)
+app.command()(extract)
 app.command()(run)
+app.command()(evaluate)
 app.command()(reproduce)
 app.command()(audit)
 

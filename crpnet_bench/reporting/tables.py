@@ -8,21 +8,34 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["TABLE_ONE_ROWS", "Block", "blocks", "format_interval", "format_p", "table_one"]
+__all__ = [
+    "HORIZON_ROWS",
+    "TABLE_ONE_ROWS",
+    "Block",
+    "blocks",
+    "format_interval",
+    "format_p",
+    "horizon_table",
+    "table_one",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One set of patients of a run, with the heading that says what its numbers mean."""
+    """One set of patients of a run, with the heading that says what its numbers mean.
+
+    `in_sample` is None where nobody knows whether a model was fitted on these patients.
+    """
 
     role: str
-    in_sample: bool
+    in_sample: bool | None
     heading: str
 
 
 _BLOCKS = (
     Block("train", True, "Training, apparent (fitted on these patients: optimistic)"),
     Block("train", False, "Training, out-of-fold (inner cross-validation)"),
+    Block("train", None, "Training, as given in the table"),
     Block("validation", False, "Validation"),
     Block("test", False, "Test"),
     Block("external", False, "External validation"),
@@ -41,7 +54,24 @@ TABLE_ONE_ROWS: Mapping[str, str] = {
     "hr_high_low": "Hazard ratio, high against low risk",
     "logrank_p": "Log-rank P",
 }
-_PERCENT = {"accuracy", "precision", "recall", "fpr", "fnr"}
+HORIZON_ROWS: Mapping[str, str] = {
+    "auc_t": "AUC {}",
+    "sensitivity_t": "Sensitivity {}, %",
+    "specificity_t": "Specificity {}, %",
+    "ppv_t": "Positive predictive value {}, %",
+    "npv_t": "Negative predictive value {}, %",
+}
+_PERCENT = {
+    "sensitivity_t",
+    "specificity_t",
+    "ppv_t",
+    "npv_t",
+    "accuracy",
+    "precision",
+    "recall",
+    "fpr",
+    "fnr",
+}
 _P_VALUES = {"logrank_p"}
 NOT_ESTIMABLE = "not estimable"
 
@@ -77,9 +107,38 @@ def table_one(
     return pd.DataFrame(table)
 
 
+def horizon_table(
+    metrics: pd.DataFrame, block: Block, models: Sequence[str], subgroup: str = "all"
+) -> pd.DataFrame:
+    """Metrics at each horizon, weighted by inverse censoring: a row a metric and horizon.
+
+    Args:
+        metrics: the `metrics` table of one run.
+        block: which patients.
+        models: columns, in this order.
+        subgroup: "all" or a named subgroup.
+    """
+    rows = _rows(metrics, block)
+    rows = rows[(rows["subgroup"] == subgroup) & rows["member"].isna()]
+    rows = rows[rows["horizon_months"].notna()]
+    cells = {
+        (row["horizon_months"], row["metric"], row["model"]): row for row in rows.to_dict("records")
+    }
+    table = []
+    for horizon in sorted(set(rows["horizon_months"])):
+        for metric, label in HORIZON_ROWS.items():
+            line = {"": label.format(f"at {horizon:g} months")}
+            for model in models:
+                line[model] = _cell(metric, cells.get((horizon, metric, model)))
+            table.append(line)
+    return pd.DataFrame(table)
+
+
 def _rows(metrics: pd.DataFrame, block: Block) -> pd.DataFrame:
     role = metrics["role"] == block.role
-    return metrics[role & (metrics["in_sample"].fillna(False) == block.in_sample)]
+    if block.in_sample is None:
+        return metrics[role & metrics["in_sample"].isna()]
+    return metrics[role & metrics["in_sample"].eq(block.in_sample).fillna(False)]
 
 
 def _sizes(
