@@ -28,7 +28,7 @@ from crpnet_bench.synthetic.layout import GRID, TILE, SlidePlan, Tissue, tile_sh
 from crpnet_bench.synthetic.slide_writer import write_slide
 from crpnet_bench.synthetic.stains import Stain
 
-__all__ = ["DEMO_COHORTS", "make_demo"]
+__all__ = ["DEMO_COHORTS", "make_demo", "write_cohort"]
 
 _DRAWING = 1
 """Number of this way of drawing; a folder made in another way is not continued."""
@@ -103,15 +103,37 @@ def make_demo(
     if seed < 0:
         raise InputError(f"seed {seed}: expected a whole number from 0 up")
     _claim(folder, name, seed)
-    design = design_cohort(recipe, seed)
+    about = f"synthetic, {name}, seed {seed}"
+    write_cohort(folder, design_cohort(recipe, seed), about, workers=workers, progress=progress)
+    return folder
+
+
+def write_cohort(
+    folder: Path,
+    design: CohortDesign,
+    about: str,
+    *,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> None:
+    """Write the tables of a design, and draw the slides that are not there yet.
+
+    Args:
+        folder: exists; `complete` in it is written last.
+        design: the cohort.
+        about: a few words for each slide's image description.
+        workers: processes that draw.
+        progress: told of each slide.
+    """
+    for part in ("slides", "splits", "truth"):
+        (folder / part).mkdir(exist_ok=True)
     slides = {file: plan for _, file, plan in _slides(design)}
     missing = {file: plan for file, plan in slides.items() if not (folder / file).exists()}
     if not missing and (folder / "complete").exists():
-        return folder
+        return
     _write_tables(folder, design)
-    _draw(folder, missing, f"synthetic, {name}, seed {seed}", workers, progress or SilentProgress())
+    _draw(folder, missing, about, workers, progress or SilentProgress())
     _write(folder / "complete", f"{len(slides)} slides\n".encode())
-    return folder
 
 
 def _claim(folder: Path, name: str, seed: int) -> None:
@@ -130,8 +152,7 @@ def _claim(folder: Path, name: str, seed: int) -> None:
         raise InputError(
             f"{folder} holds files that are no synthetic cohort; expected an empty or new folder"
         )
-    for part in ("slides", "splits", "truth"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     _write(file, json.dumps(recipe).encode())
 
 

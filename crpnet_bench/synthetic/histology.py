@@ -224,7 +224,7 @@ class _Bundles:
                 radius=(2.7, 3.7),
                 length=(3.0, 4.4),
                 offset=2.0,
-                present=0.85,
+                present=0.72,
                 tilt=0.12,
             )
         else:
@@ -257,7 +257,7 @@ class _Bundles:
         membrane = ramp(cells.edge, 1.6, 0.2)
         streak = np.sin(across * np.float32(2.1) + 2.5 * fields.mottle)
         if self._spindled:
-            eosin = 0.66 + self._fill[cells.index] + 0.07 * streak - 0.20 * membrane
+            eosin = 0.68 + self._fill[cells.index] + 0.07 * streak - 0.20 * membrane
             eosin += 0.04 * fields.fine
             haematoxylin = 0.10 + 0.03 * fields.mottle
         else:
@@ -289,7 +289,7 @@ def draw_slide(plan: SlidePlan) -> NDArray[np.uint8]:
         RGB, (1568, 1568, 3).
     """
     rng = np.random.default_rng([plan.seed, 0])
-    label, _ = regions(plan)
+    label = regions(plan)
     fields = _fields(rng)
     haematoxylin, eosin, blood = (np.zeros(SIDE * SIDE, dtype=np.float32) for _ in range(3))
     painters = _painters(rng)

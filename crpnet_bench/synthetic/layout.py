@@ -38,7 +38,7 @@ class Tissue(enum.IntEnum):
 
 
 # Nests of spindled cells keep a little inside their tiles, so that no neighbour holds much of one.
-_SHRINK = {Tissue.SPINDLED: 0.12}
+_SHRINK = {Tissue.SPINDLED: 0.08}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +123,15 @@ def _grow(
         grid.flat[rng.choice(GRID * GRID, p=(weight / weight.sum()).ravel())] = tissue
 
 
-def regions(plan: SlidePlan, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The tissue of each pixel, and how far it is from being another.
+def regions(plan: SlidePlan, side: int = SIDE) -> NDArray[np.uint8]:
+    """The tissue of each pixel.
 
     Args:
         plan: the slide's plan.
         side: height and width of the map, in pixels; 1568 is full resolution.
 
     Returns:
-        The `Tissue` of each pixel, (side, side), and the lead of that tissue over the next in
-        arbitrary units, 0 on a border, (side, side).
+        Values of `Tissue`, (side, side).
     """
     rng = np.random.default_rng([plan.seed, 1])
     coarse = SIDE // _COARSE
@@ -141,7 +140,6 @@ def regions(plan: SlidePlan, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArr
     bent = np.mgrid[:coarse, :coarse] + bend
     label = np.zeros((side, side), dtype=np.uint8)
     best = np.full((side, side), -np.inf, dtype=np.float32)
-    second = best.copy()
     for tissue in Tissue:
         # Noise is drawn for every tissue, present or not, so that one nest more or less
         # leaves the other borders where they were.
@@ -151,22 +149,20 @@ def regions(plan: SlidePlan, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArr
         if not planned.any():
             continue
         block = np.kron(planned, np.ones((TILE // _COARSE, TILE // _COARSE))).astype(np.float32)
-        block = ndimage.gaussian_filter(block, 6.0, mode="nearest")
+        block = ndimage.gaussian_filter(block, 5.0, mode="nearest")
         lead = ndimage.map_coordinates(block, bent, order=1, mode="nearest") + ragged
         score = np.asarray(
             Image.fromarray(lead.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
         )
-        ahead = score > best
-        second = np.where(ahead, best, np.maximum(second, score))
-        label[ahead] = tissue
-        best = np.maximum(best, score)
-    return label, best - second
+        label[score > best] = tissue
+        np.maximum(best, score, out=best)
+    return label
 
 
 def tile_shares(plan: SlidePlan, tissue: Tissue) -> NDArray[np.float64]:
     """The share of each tile's area that `tissue` takes in the drawing, (7, 7)."""
     side = SIDE // 4
-    label, _ = regions(plan, side)
+    label = regions(plan, side)
     tile = TILE // 4
     shares = (label == tissue).reshape(GRID, tile, GRID, tile).mean(axis=(1, 3))
     return np.asarray(shares, dtype=np.float64)

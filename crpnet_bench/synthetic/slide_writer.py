@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,9 @@ def write_slide(path: Path, pixels: NDArray[np.uint8], about: str) -> None:
         level = pixels
         for number in range(_LEVELS):
             tiff.write(
-                level,
+                _tiles(level),
+                shape=level.shape,
+                dtype=level.dtype,
                 photometric="rgb",
                 tile=(_TILE, _TILE),
                 compression="jpeg",
@@ -54,6 +57,15 @@ def write_slide(path: Path, pixels: NDArray[np.uint8], about: str) -> None:
             )
             level = _half(level)
     partial.replace(path)
+
+
+def _tiles(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Tiles row by row; the last ones repeat the border, lest the JPEG bleeds into the picture."""
+    height, width, _ = pixels.shape
+    padded = np.pad(pixels, ((0, -height % _TILE), (0, -width % _TILE), (0, 0)), mode="edge")
+    for y in range(0, height, _TILE):
+        for x in range(0, width, _TILE):
+            yield padded[y : y + _TILE, x : x + _TILE]
 
 
 def _half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

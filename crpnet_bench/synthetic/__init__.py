@@ -1,0 +1,1 @@
+"""Synthetic slides with planted truth, and simulated bags."""
