@@ -78,10 +78,13 @@ def emit(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: st
 
 def print_table(frame: pd.DataFrame, *, title: str = "") -> None:
     """A frame as a table on stdout; missing cells are empty, wide tables are not cut."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(
+        title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
     for name, dtype in frame.dtypes.items():
         number = getattr(dtype, "kind", "O") in "iuf"
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
@@ -136,6 +139,7 @@ class _LineTask:
     def __init__(self, description: str, total: int, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done, self._started, self._told = 0, time.monotonic(), time.monotonic()
+        self._told_done = -1
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self._done += count
@@ -145,6 +149,9 @@ class _LineTask:
             self.tell(note)
 
     def tell(self, words: str = "") -> None:
+        if self._done == self._told_done:
+            return
+        self._told_done = self._done
         elapsed = time.monotonic() - self._started
         left = (self._total - self._done) * elapsed / self._done if self._done else float("nan")
         ending = f", about {left:.0f} s left" if 0 < left < float("inf") else ""

@@ -43,11 +43,12 @@ def extract(
         where, ensure_cohort(where, cohort, bars), settings.tiling, wanted,
         device=chosen, workers=workers, progress=bars,
     )  # fmt: skip
-    for line in failure_lines(outcomes):
+    unusable = failure_lines(outcomes)
+    for line in unusable:
         warn(line)
     counts = Counter(outcome.status for outcome in outcomes)
     kept = sum(outcome.n_kept or 0 for outcome in outcomes)
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     document = {"slides": outcome_table(outcomes).to_dict("records")}
     emit(document, as_json=as_json, text=f"{len(outcomes)} slides: {told}; {kept} tiles kept")
-    raise typer.Exit(FAILURES_RECORDED if counts["failed"] else 0)
+    raise typer.Exit(FAILURES_RECORDED if unusable else 0)

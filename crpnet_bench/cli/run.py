@@ -51,7 +51,7 @@ def run(
 
 
 def _show(finished: FinishedRun, as_json: bool) -> None:
-    from crpnet_bench.reporting.tables import blocks, table_one
+    from crpnet_bench.reporting.tables import blocks, short_titles, table_one
 
     record = finished.record
     if as_json:
@@ -66,12 +66,15 @@ def _show(finished: FinishedRun, as_json: bool) -> None:
             as_json=True,
         )
         return
-    headings = dict(finished.titles)
+    headings = short_titles(finished.titles)
     kind = "" if record.cohort_kind == "real" else f" [{record.cohort_kind} data]"
     for block in blocks(finished.metrics):
         emit({}, as_json=False, text=f"\n{block.heading}: {record.cohort}{kind}, {record.endpoint}")
         table = table_one(finished.metrics, block, list(headings))
         print_table(table.rename(columns=headings))
+    for name, title in finished.titles.items():
+        if headings[name] != title:
+            emit({}, as_json=False, text=f"{headings[name]}: {title}")
     emit({}, as_json=False, text=_closing(finished))
     for sentence in finished.notes:
         note(f"note: {sentence}")

@@ -16,6 +16,7 @@ __all__ = [
     "format_interval",
     "format_p",
     "horizon_table",
+    "short_titles",
     "table_one",
 ]
 
@@ -132,6 +133,15 @@ def horizon_table(
                 line[model] = _cell(metric, cells.get((horizon, metric, model)))
             table.append(line)
     return pd.DataFrame(table)
+
+
+def short_titles(titles: Mapping[str, str], longest: int = 20) -> dict[str, str]:
+    """Column headings: a model's title, or its name where the title is too long for a column.
+
+    >>> short_titles({"ssign": "SSIGN", "karakiewicz_refit": "Karakiewicz variables, refitted"})
+    {'ssign': 'SSIGN', 'karakiewicz_refit': 'karakiewicz_refit'}
+    """
+    return {name: title if len(title) <= longest else name for name, title in titles.items()}
 
 
 def _rows(metrics: pd.DataFrame, block: Block) -> pd.DataFrame:
