@@ -55,6 +55,19 @@ class TilingConfig(Settings):
     thumbnail_mask: bool = Field(
         True, description="spare the reading of tiles that are blank on a coarse level"
     )
+    context_factors: tuple[int, ...] = Field(
+        (), description="concentric coarser fields of each tile: 2 and 4 are 10x and 5x beside 20x"
+    )
+    quality: bool = Field(
+        False, description="store sharpness, ink and dark share of each kept tile"
+    )
+
+    @pydantic.field_validator("context_factors")
+    @classmethod
+    def _ascending(cls, factors: tuple[int, ...]) -> tuple[int, ...]:
+        if list(factors) != sorted(set(factors)) or any(factor < 2 for factor in factors):
+            raise ValueError("whole numbers from 2 on, ascending, such as [2, 4]")
+        return factors
 
 
 class EncoderConfig(Settings):
@@ -63,6 +76,10 @@ class EncoderConfig(Settings):
     name: str = "resnet50-trunc"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: int = Field(8, ge=1)
+    views: int = Field(
+        0, ge=0, description="augmented views of each tile whose features are stored"
+    )
+    view_seed: int = Field(0, ge=0, description="seed of the augmentation of stored views")
 
 
 class ModelConfig(Settings):

@@ -34,7 +34,12 @@ from crpnet_bench.config import EncoderConfig, TilingConfig
 from crpnet_bench.errors import RunError, SlideError
 from crpnet_bench.models.encoders import Encoder, load_encoder
 from crpnet_bench.progress import Progress, SilentProgress, Task
-from crpnet_bench.slides.features import FeatureFile, read_features, write_features
+from crpnet_bench.slides.features import (
+    FeatureFile,
+    feature_file,
+    read_features,
+    write_features,
+)
 
 __all__ = ["SlideJob", "SlideOutcome", "extract_features", "feature_folder"]
 
@@ -169,29 +174,43 @@ def _failed(work: SlideWork, error: SlideError) -> SlideOutcome:
 
 
 def _encode(event: BlockRead, encoder: Encoder) -> None:
+    """Store the features of a block beside what is known of its tiles."""
     block = event.block
-    dtype = np.float16 if encoder.precision == "bfloat16" else np.float32
-    arrays = {
+    dtype = _stored_dtype(encoder)
+    arrays: dict[str, NDArray[Any]] = {
         "features": encoder.encode(block.pixels).astype(dtype),
         "coords": block.coords,
         "entropy": block.entropy,
         "cells": block.cells,
         "cell_entropy": block.cell_entropy,
     }
+    for factor, pixels in block.context.items():
+        arrays[f"context_{factor}"] = encoder.encode(pixels).astype(dtype)
+    if block.quality is not None:
+        arrays["quality"] = block.quality
+    if encoder.views:
+        arrays["views"] = encoder.encode_views(
+            block.pixels, block.coords, event.work.slide_id
+        ).astype(np.float16)
     event.work.parts.append(block.index, arrays)
+
+
+def _stored_dtype(encoder: Encoder) -> type[np.floating[Any]]:
+    """float16 holds more digits than bfloat16 arithmetic gives."""
+    return np.float16 if encoder.precision == "bfloat16" else np.float32
 
 
 def _finish(work: SlideWork, encoder: Encoder) -> SlideOutcome:
     """Gather the blocks of a slide into its feature file."""
     parts = work.parts
-    content = _gather(work, parts.read(), encoder)
     attrs = work.provenance | {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
         "precision": encoder.precision,
         "batch_size": encoder.batch_size,
+        "views": encoder.views,
     }
-    write_features(work.path, FeatureFile(**content, attrs=attrs))
+    write_features(work.path, feature_file(_gather(work, parts.read(), encoder), attrs))
     parts.discard()
     return _finished(work, reused=False)
 
@@ -199,12 +218,7 @@ def _finish(work: SlideWork, encoder: Encoder) -> SlideOutcome:
 def _gather(
     work: SlideWork, parts: Sequence[dict[str, NDArray[Any]]], encoder: Encoder
 ) -> dict[str, NDArray[Any]]:
-    dtype = np.float16 if encoder.precision == "bfloat16" else np.float32
-    empty = {
-        "features": np.empty((0, encoder.dim), dtype),
-        "coords": np.empty((0, 2), np.int64),
-        "entropy": np.empty(0, np.float64),
-    }
+    """All blocks of a slide joined, after a look that none is missing."""
     grid_entropy = np.full(work.needed.shape, np.nan)
     for part in parts:
         grid_entropy[part["cells"][:, 1], part["cells"][:, 0]] = part["cell_entropy"]
@@ -213,11 +227,14 @@ def _gather(
             "its finished blocks vanished while it was in work",
             "another extraction into the same folder is running: wait for it, then run again",
         )
-    joined = {
-        name: np.concatenate([start, *(part[name] for part in parts)])
-        for name, start in empty.items()
+    names = [name for name in parts[0] if not name.startswith("cell")] if parts else []
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    nothing = {
+        "features": np.empty((0, encoder.dim), _stored_dtype(encoder)),
+        "coords": np.empty((0, 2), np.int64),
+        "entropy": np.empty(0, np.float64),
     }
-    return joined | {"grid_entropy": grid_entropy}
+    return nothing | joined | {"grid_entropy": grid_entropy}
 
 
 def _finished(work: SlideWork, *, reused: bool) -> SlideOutcome:

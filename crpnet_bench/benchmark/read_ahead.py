@@ -250,6 +250,7 @@ def _provenance(work: SlideWork, reader: SlideReader, tiles: SlideTiles) -> dict
         "tile_px_level0": list(tiles.grid.tile.span),
         "level": tiles.grid.tile.level,
         "entropy_threshold": config.entropy_threshold,
+        "context_factors": list(config.context_factors),
         "tiling_fingerprint": config.fingerprint(),
         "warnings": [*reader.warnings, *tiles.warnings],
         "versions": {name: metadata.version(name) for name in _VERSIONED},

@@ -31,6 +31,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crpnet_bench.config import EncoderConfig
 from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
+from crpnet_bench.models.augmentation import augment
 
 __all__ = ["ENCODERS", "Encoder", "NetworkEncoder", "load_encoder", "resolve_precision"]
 
@@ -51,9 +52,16 @@ class Encoder(Protocol):
     precision: str
     fingerprint: str
     batch_size: int
+    views: int
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of RGB tiles: (B, height, width, 3) uint8 to (B, dim) float32."""
+        ...
+
+    def encode_views(
+        self, tiles: NDArray[np.uint8], coords: NDArray[np.int64], slide_id: str
+    ) -> NDArray[np.float32]:
+        """Features of `views` augmented views of each tile: (B, views, dim) float32."""
         ...
 
 
@@ -87,6 +95,7 @@ class NetworkEncoder:
         precision: "float32" or "bfloat16", what the network computes in.
         fingerprint: 16 hex digits of everything that decides the output.
         batch_size: tiles in one pass; halved when memory runs out.
+        views: augmented views of each tile that `encode_views` makes.
     """
 
     def __init__(self, config: EncoderConfig, backbone: Backbone, device: torch.device) -> None:
@@ -95,6 +104,7 @@ class NetworkEncoder:
         self.dim = backbone.dim
         self.precision = resolve_precision(config.precision, device)
         self.batch_size = config.batch_size
+        self.views = config.views
         self.fingerprint = _fingerprint(config, backbone, self.precision, device)
         self._device = device
         self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -103,8 +113,8 @@ class NetworkEncoder:
         network = backbone.network.to(device=device, dtype=self._dtype)
         self._network = network.to(memory_format=torch.channels_last)
         shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(backbone.mean, device=device).view(shape) * 255
-        self._std = torch.tensor(backbone.std, device=device).view(shape) * 255
+        self._mean = torch.tensor(backbone.mean, device=device).view(shape)
+        self._std = torch.tensor(backbone.std, device=device).view(shape)
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of RGB tiles: (B, height, width, 3) uint8 to (B, dim) float32.
@@ -112,23 +122,49 @@ class NetworkEncoder:
         Raises:
             ModelError: one tile alone does not fit into memory.
         """
-        result = np.empty((len(tiles), self.dim), np.float32)
+        return self._batched(len(tiles), lambda part: self._unit(tiles[part]))
+
+    def encode_views(
+        self, tiles: NDArray[np.uint8], coords: NDArray[np.int64], slide_id: str
+    ) -> NDArray[np.float32]:
+        """Features of augmented views: (B, size, size, 3) uint8 to (B, views, dim) float32.
+
+        A view depends on the seed, the slide, the tile's place and the view's number only.
+        """
+        result = np.empty((len(tiles), self.views, self.dim), np.float32)
+        for number, (tile, (x, y)) in enumerate(zip(tiles, coords.tolist(), strict=True)):
+            key = f"{self.config.view_seed} {slide_id} {x} {y}".encode()
+            seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "little")
+            generator = torch.Generator(self._device).manual_seed(seed)
+            image = self._unit(tile[None]).expand(self.views, -1, -1, -1)
+            views = augment(image, generator)
+            result[number] = self._batched(self.views, views.__getitem__)
+        return result
+
+    def _batched(self, count: int, images: Callable[[slice], Tensor]) -> NDArray[np.float32]:
+        """Features of `count` images in 0..1, as many at a time as memory holds."""
+        result = np.empty((count, self.dim), np.float32)
         start = 0
-        while start < len(tiles):
-            stop = min(start + self.batch_size, len(tiles))
+        while start < count:
+            part = slice(start, min(start + self.batch_size, count))
             try:
-                result[start:stop] = self._forward(tiles[start:stop])
+                result[part] = self._features(images(part))
             except torch.OutOfMemoryError as error:
                 self._halve(error)
                 continue
-            start = stop
+            start = part.stop
         return result
 
-    @torch.inference_mode()
-    def _forward(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _unit(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """(B, h, w, 3) uint8 to (B, 3, h, w) in 0..1, channels last in memory."""
         pixels = torch.from_numpy(np.ascontiguousarray(tiles)).to(self._device)
-        images = pixels.permute(0, 3, 1, 2)  # channels-last in memory, (B, 3, h, w)
-        images = ((images.float() - self._mean) / self._std).to(self._dtype)
+        return pixels.permute(0, 3, 1, 2).float() / 255
+
+    @torch.inference_mode()
+    def _features(self, images: Tensor) -> NDArray[np.float32]:
+        """(B, 3, h, w) in 0..1 to (B, dim)."""
+        images = ((images - self._mean) / self._std).to(self._dtype)
+        images = images.contiguous(memory_format=torch.channels_last)
         if self._size is not None and images.shape[-1] != self._size:
             images = nn.functional.interpolate(
                 images, (self._size, self._size), mode="bicubic", antialias=True

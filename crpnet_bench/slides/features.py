@@ -6,6 +6,9 @@ Layout, documented for users in docs/slides.md:
 - `coords` (n, 2) int64: top-left corners in level-0 pixels
 - `entropy` (n,) float64: bits
 - `grid_entropy` (rows, columns) float64: the audit; NaN where the thumbnail mask spared reading
+- `context_2`, `context_4` (n, dim), where asked for: the fields 2 and 4 times as wide
+- `views` (n, K, dim) float16, where asked for: features of K augmented views
+- `quality` (n, 3) float32, where asked for: sharpness, ink, dark
 - attributes: provenance, one JSON value each (`slide_sha256`, `mpp`, `tile_px`, ...)
 
 Files are written to a temporary name and renamed. While a slide is in work its finished blocks
@@ -18,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +32,19 @@ from numpy.typing import NDArray
 from crpnet_bench.errors import InputError
 from crpnet_bench.slides.tiling import TileAudit
 
-__all__ = ["FeatureFile", "FeatureParts", "is_complete", "read_features", "write_features"]
+__all__ = [
+    "FeatureFile",
+    "FeatureParts",
+    "feature_file",
+    "is_complete",
+    "read_attributes",
+    "read_features",
+    "write_features",
+]
 
 FORMAT = "crpnet-bench features 1"
 _DATASETS = ("features", "coords", "entropy", "grid_entropy")
+_CONTEXT = "context_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,9 @@ class FeatureFile:
         entropy: (n,) bits.
         grid_entropy: (rows, columns) bits, NaN where a tile was not read.
         attrs: provenance.
+        context: by factor, (n, dim) features of the wider field around each tile.
+        views: (n, K, dim) features of augmented views, or None.
+        quality: (n, 3) sharpness, ink, dark, or None.
     """
 
     features: NDArray[np.floating[Any]]
@@ -52,6 +67,9 @@ class FeatureFile:
     entropy: NDArray[np.float64]
     grid_entropy: NDArray[np.float64]
     attrs: Mapping[str, Any]
+    context: Mapping[int, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    views: NDArray[np.float16] | None = None
+    quality: NDArray[np.float32] | None = None
 
     @property
     def audit(self) -> TileAudit:
@@ -65,8 +83,8 @@ def write_features(path: Path, content: FeatureFile) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(temporary, "w") as file:
-            for name in _DATASETS:
-                file.create_dataset(name, data=getattr(content, name))
+            for name, data in _arrays(content).items():
+                file.create_dataset(name, data=data)
             for key, value in {"format": FORMAT, **content.attrs}.items():
                 file.attrs[key] = json.dumps(value, sort_keys=True)
         temporary.replace(path)
@@ -84,14 +102,41 @@ def read_features(path: Path) -> FeatureFile:
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
-            datasets = {name: file[name][...] for name in _DATASETS}
-            return FeatureFile(**datasets, attrs=_read_attributes(file))
+            return feature_file(
+                {name: data[...] for name, data in file.items()}, _read_attributes(file)
+            )
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such feature file; run `crpnet-bench extract`") from error
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: not readable as a feature file ({error}); delete it and extract again"
         ) from error
+
+
+def feature_file(arrays: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> FeatureFile:
+    """A feature file from its datasets by name.
+
+    Raises:
+        KeyError: one of the datasets that each file has is missing.
+    """
+    return FeatureFile(
+        **{name: arrays[name] for name in _DATASETS},
+        attrs=attrs,
+        context={
+            int(name.removeprefix(_CONTEXT)): data
+            for name, data in arrays.items()
+            if name.startswith(_CONTEXT)
+        },
+        views=arrays.get("views"),
+        quality=arrays.get("quality"),
+    )
+
+
+def _arrays(content: FeatureFile) -> dict[str, NDArray[Any]]:
+    always = {name: getattr(content, name) for name in _DATASETS}
+    wider = {f"{_CONTEXT}{factor}": data for factor, data in content.context.items()}
+    asked = {"views": content.views, "quality": content.quality}
+    return always | wider | {name: data for name, data in asked.items() if data is not None}
 
 
 def read_attributes(path: Path) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ nothing but the slide and the settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from crpnet_bench.config import TilingConfig
 from crpnet_bench.slides.base import Pixels, SlideReader
 from crpnet_bench.slides.cutting import Cut, cut
-from crpnet_bench.slides.grid import Grid, plan_grid
+from crpnet_bench.slides.grid import Field, Grid, plan_field, plan_grid
+from crpnet_bench.slides.quality import QUALITY_COLUMNS, tile_quality
 from crpnet_bench.slides.tissue import entropy, thumbnail_mask
 
 __all__ = ["SlideTiles", "TileAudit", "TileBlock", "tile_slide"]
@@ -43,6 +45,9 @@ class TileBlock:
         kept: (m,) whether the tile passed the threshold; n of them did.
         coords: (n, 2) level-0 top-left corners of the kept tiles, int64.
         pixels: (n, tile_px, tile_px, 3) the kept tiles, RGB.
+        context: by factor, (n, tile_px, tile_px, 3) fields that many times as wide around the
+            same centres, white beyond the slide.
+        quality: (n, 3) `QUALITY_COLUMNS` of the kept tiles; None unless asked for.
     """
 
     index: int
@@ -51,6 +56,8 @@ class TileBlock:
     kept: NDArray[np.bool_]
     coords: NDArray[np.int64]
     pixels: Pixels
+    context: Mapping[int, Pixels] = field(default_factory=dict)
+    quality: NDArray[np.float32] | None = None
 
     @property
     def entropy(self) -> NDArray[np.float64]:
@@ -102,7 +109,7 @@ class TileAudit:
         return counts.astype(np.int64), edges
 
 
-@dataclass(slots=True)
+@dataclass
 class SlideTiles:
     """The tiles of an open slide; iterate over `blocks` to read them.
 
@@ -177,29 +184,66 @@ class SlideTiles:
         return [(across * wide + x, down * high + y) for y, x in np.argwhere(needed).tolist()]
 
     def _read_block(self, index: int, cells: list[Cell]) -> TileBlock:
-        corners, tiles = self._cut(cells)
+        corners = [self.grid.origin(*cell) for cell in cells]
+        tiles = self._cut(corners, self.grid.tile)
         bits = np.array([entropy(tiles.luma(number)) for number in range(len(cells))])
         kept = bits >= self.config.entropy_threshold
+        pixels = self._stack(tiles, np.flatnonzero(kept).tolist())
+        coords = np.array(corners, np.int64)[kept]
+        return TileBlock(
+            index=index,
+            cells=np.array(cells, np.int64),
+            cell_entropy=bits,
+            kept=kept,
+            coords=coords,
+            pixels=pixels,
+            context={factor: self._context(coords, wide) for factor, wide in self._wider.items()},
+            quality=_quality_of(pixels) if self.config.quality else None,
+        )
+
+    @cached_property
+    def _wider(self) -> dict[int, Field]:
+        config = self.config
+        return {
+            factor: plan_field(self.reader, config.mpp * factor, config.tile_px)
+            for factor in config.context_factors
+        }
+
+    def _context(self, coords: NDArray[np.int64], wide: Field) -> Pixels:
+        """The fields around the same centres as the tiles at `coords`."""
+        if not len(coords):
+            return self._stack(None, [])
+        shift = (np.array(wide.span) - self.grid.tile.span) / 2
+        return self._stack(self._cut((coords - shift).tolist(), wide), range(len(coords)))
+
+    def _stack(self, tiles: Cut | None, numbers: Sequence[int]) -> Pixels:
         size = self.config.tile_px
-        pixels = np.empty((int(kept.sum()), size, size, 3), np.uint8)
-        for place, number in enumerate(np.flatnonzero(kept).tolist()):
-            pixels[place] = tiles.pixels(number)
-        return TileBlock(index, np.array(cells, np.int64), bits, kept, corners[kept], pixels)
+        pixels = np.empty((len(numbers), size, size, 3), np.uint8)
+        for place, number in enumerate(numbers):
+            if tiles is not None:
+                pixels[place] = tiles.pixels(number)
+        return pixels
 
     def _entropies(self, cells: Iterable[Cell]) -> NDArray[np.float64]:
-        return np.array([entropy(self._cut([cell])[1].luma(0)) for cell in cells])
-
-    def _cut(self, cells: list[Cell]) -> tuple[NDArray[np.int64], Cut]:
-        """Level-0 corners of the tiles at `cells`, and the tiles, from one region around them."""
         tile = self.grid.tile
-        corners = np.array([self.grid.origin(*cell) for cell in cells], np.int64)
+        return np.array(
+            [entropy(self._cut([self.grid.origin(*cell)], tile).luma(0)) for cell in cells]
+        )
+
+    def _cut(self, corners: Sequence[tuple[float, float]], shape: Field) -> Cut:
+        """Fields with these level-0 corners, cut from one region around them."""
         # From a whole pixel of the level, so that OpenSlide does not interpolate.
-        origin = np.floor(corners.min(axis=0) / tile.downsample)
-        x, y = np.round(origin * tile.downsample).astype(int).tolist()
-        offsets = (corners - (x, y)) / tile.downsample
-        width, height = np.ceil(offsets.max(axis=0) + tile.extent).astype(int).tolist()
-        region = self.reader.read(tile.level, x, y, width, height)
-        return corners, cut(region, offsets.tolist(), tile)
+        origin = np.floor(np.min(corners, axis=0) / shape.downsample)
+        x, y = np.round(origin * shape.downsample).astype(int).tolist()
+        offsets = (np.array(corners) - (x, y)) / shape.downsample
+        width, height = np.ceil(offsets.max(axis=0) + shape.extent).astype(int).tolist()
+        region = self.reader.read(shape.level, x, y, width, height)
+        return cut(region, offsets.tolist(), shape)
+
+
+def _quality_of(pixels: Pixels) -> NDArray[np.float32]:
+    rows = [tile_quality(tile) for tile in pixels]
+    return np.array(rows, np.float32).reshape(len(rows), len(QUALITY_COLUMNS))
 
 
 def tile_slide(reader: SlideReader, config: TilingConfig) -> SlideTiles:
