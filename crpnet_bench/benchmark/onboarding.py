@@ -249,7 +249,8 @@ def _mark_copies(slides: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     marked = slides.copy()
     hashed = ~slides["slide_id"].str.startswith(PENDING) & ~slides["excluded"].astype(bool)
     remarks = []
-    for slide_id, part in slides[hashed].groupby("slide_id", sort=False):
+    several = slides[hashed & slides["slide_id"].duplicated(keep=False)]
+    for slide_id, part in several.groupby("slide_id", sort=False):
         for patient, own in part.groupby("patient_id", sort=False):
             copies = own.index[1:]
             marked.loc[copies, "excluded"] = True

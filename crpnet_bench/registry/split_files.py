@@ -142,7 +142,8 @@ def identical_across_roles(split: pd.DataFrame, slides: pd.DataFrame, name: str)
             by the caller.
         name: the split's name in messages.
     """
-    owners = slides.groupby("slide_id")["patient_id"].unique()
+    several = slides[slides["slide_id"].duplicated(keep=False)]
+    owners = several.groupby("slide_id")["patient_id"].unique()
     shared = {str(slide): sorted(set(who)) for slide, who in owners.items() if len(set(who)) > 1}
     problems = []
     for slide, who in shared.items():
