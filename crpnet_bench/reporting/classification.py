@@ -1,0 +1,268 @@
+"""Classes and ROC curves: matrices of all models side by side, rates with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.names import METRIC_TITLES, model_color, model_title
+from crpnet_bench.reporting.run_data import Sample
+from crpnet_bench.reporting.tables import format_interval
+from crpnet_bench.stats.confusion_matrix import ConfusionResult, confusion
+from crpnet_bench.stats.discrimination import roc_curve
+from crpnet_bench.stats.roc_band import roc_band
+
+__all__ = [
+    "at_threshold",
+    "confusion_figure",
+    "horizon_table",
+    "locked_threshold",
+    "rates_table",
+    "roc_figure",
+]
+
+_RATES = ("accuracy", "precision", "recall", "fpr", "fnr", "specificity", "npv")
+_HORIZON_RATES = ("auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t")
+_MOST_POINTS = 1500
+
+
+def roc_figure(
+    sample: Sample, models: Sequence[str], banded: str | None = None, *, height: int = 480
+) -> Figure:
+    """ROC curves of the models, with the interval band of one.
+
+    Args:
+        sample: the patients.
+        models: which models.
+        banded: the model that gets a band.
+        height: pixels.
+    """
+    name = f"roc-{sample.patients_of.key}"
+    plot, tables, labels = go.Figure(), [], []
+    for model in models:
+        rows = sample.of_model(model)
+        curve = roc_curve((rows["status"] == 1).to_numpy(), rows["risk"].to_numpy(float))
+        if curve.reason is not None:
+            labels.append(f"{model_title(model)}: no curve, {curve.reason}")
+            continue
+        if model == banded:
+            plot.add_trace(_band(rows, sample.settings.level, model_color(model)))
+        x, y = _thinned(curve.false_positive_rate, curve.true_positive_rate)
+        label = f"{model_title(model)}, AUC {_auc(sample, model)}"
+        plot.add_trace(
+            go.Scatter(
+                x=100 * x,
+                y=100 * y,
+                mode="lines",
+                line={"color": model_color(model), "width": 2.6 if model == banded else 1.8},
+                name=label,
+                hovertemplate="false positives %{x:.1f} %, true positives %{y:.1f} %<extra>"
+                + model_title(model)
+                + "</extra>",
+            )
+        )
+        tables.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "threshold": curve.threshold,
+                    "false_positive_rate": curve.false_positive_rate,
+                    "true_positive_rate": curve.true_positive_rate,
+                }
+            )
+        )
+    if not tables:
+        return empty_figure(name, "; ".join(labels) or "No model was chosen.")
+    plot.add_trace(_chance())
+    dress(plot, height=height)
+    plot.update_layout(
+        legend={"orientation": "v", "x": 0.98, "y": 0.03, "xanchor": "right", "yanchor": "bottom"}
+    )
+    plot.update_xaxes(title="False-positive rate, %", range=[-1, 101])
+    plot.update_yaxes(title="True-positive rate, %", range=[-1, 101])
+    return Figure(name, plot, pd.concat(tables, ignore_index=True), _roc_caption(sample, banded))
+
+
+def _roc_caption(sample: Sample, banded: str | None) -> str:
+    band = ""
+    if banded is not None:
+        band = f" Band: {model_title(banded)}, pointwise 95 %, stratified bootstrap."
+    folds = ""
+    if sample.fold_wise:
+        folds = (
+            " Risks come from several fits: the AUC compares patients within a fold only, the "
+            "curve pools them."
+        )
+    return (
+        f"{sample.label}. Positive: event ever recorded. AUC with DeLong's 95 % interval.{band}"
+        f"{folds}"
+    )
+
+
+def _band(rows: pd.DataFrame, level: float, color: str) -> go.Scatter:
+    band = roc_band((rows["status"] == 1).to_numpy(), rows["risk"].to_numpy(float), level=level)
+    x = np.concatenate((band.false_positive_rate, band.false_positive_rate[::-1]))
+    y = np.concatenate((band.ci_high, band.ci_low[::-1]))
+    return go.Scatter(
+        x=100 * x, y=100 * y, fill="toself", fillcolor=with_alpha(color, 0.13),
+        line={"width": 0}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
+def _chance() -> go.Scatter:
+    return go.Scatter(
+        x=[0, 100], y=[0, 100], mode="lines", hoverinfo="skip", showlegend=False,
+        line={"color": GREY, "width": 1, "dash": "dot"},
+    )  # fmt: skip
+
+
+def _thinned(
+    x: np.ndarray[tuple[int], np.dtype[np.float64]],
+    y: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> tuple[
+    np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]
+]:
+    if x.size <= _MOST_POINTS:
+        return x, y
+    places = np.unique(np.linspace(0, x.size - 1, _MOST_POINTS).astype(int))
+    return x[places], y[places]
+
+
+def _auc(sample: Sample, model: str) -> str:
+    row = sample.metric(model, "auc")
+    if row is None or row["status"] != "ok":
+        return "not estimable"
+    return format_interval(row["value"], row["ci_low"], row["ci_high"])
+
+
+# ---------------------------------------------------------------- matrices
+
+
+def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300) -> Figure:
+    """Confusion matrices of the locked classes, side by side: counts and row per cent."""
+    name = f"confusion-{sample.patients_of.key}"
+    counts = {model: _counts(sample, model) for model in models}
+    known = {model: found for model, found in counts.items() if found is not None}
+    if not known:
+        return empty_figure(name, "No model gives classes for these patients.")
+    titles = [f"<b>{model_title(model)}</b>" for model in known]
+    plot = make_subplots(
+        rows=1, cols=len(known), subplot_titles=titles, horizontal_spacing=0.5 / (10 + len(known))
+    )
+    for column, (model, cells) in enumerate(known.items(), start=1):
+        plot.add_trace(_matrix(cells, model_color(model)), row=1, col=column)
+        plot.update_yaxes(
+            autorange="reversed", showticklabels=column == 1, ticks="", row=1, col=column
+        )
+        plot.update_xaxes(
+            title="Predicted" if len(known) < 7 else None, ticks="", row=1, col=column
+        )
+    dress(plot, height=height)
+    plot.update_layout(showlegend=False, margin={"t": 40})
+    plot.update_xaxes(showline=False)
+    plot.update_yaxes(showline=False)
+    table = pd.DataFrame([{"model": model, **cells} for model, cells in known.items()])
+    left = [model_title(model) for model in models if model not in known]
+    without = f" Without classes: {', '.join(left)}." if left else ""
+    caption = (
+        f"{sample.label}. Classes by the locked threshold; rows: event ever recorded or not, "
+        f"with row per cent; prevalence {_percent(sample.events, sample.n)}.{without}"
+    )
+    return Figure(name, plot, table, caption)
+
+
+def _counts(sample: Sample, model: str) -> dict[str, int] | None:
+    rows = {name: sample.metric(model, name) for name in ("tp", "fp", "tn", "fn")}
+    if any(row is None or row["status"] != "ok" for row in rows.values()):
+        return None
+    return {name: int(row["value"]) for name, row in rows.items() if row is not None}
+
+
+def _matrix(cells: Mapping[str, int], color: str) -> go.Heatmap:
+    grid = [[cells["tp"], cells["fn"]], [cells["fp"], cells["tn"]]]
+    share = [[_share(cell, sum(row)) for cell in row] for row in grid]
+    text = [[f"<b>{cell}</b><br>{_percent(cell, sum(row))}" for cell in row] for row in grid]
+    return go.Heatmap(
+        z=share,
+        x=["event", "no event"],
+        y=["Event", "No event"],
+        text=text,
+        texttemplate="%{text}",
+        textfont={"size": 14},
+        colorscale=[[0, with_alpha(color, 0.04)], [1, with_alpha(color, 0.55)]],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+        hovertemplate="recorded: %{y}, predicted: %{x}<br>%{text}<extra></extra>",
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "n/a"
+
+
+# ---------------------------------------------------------------- rates
+
+
+def rates_table(sample: Sample, models: Sequence[str]) -> pd.DataFrame:
+    """Rates of the locked classes with their intervals, a row a rate, a column a model."""
+    return _metric_table(sample, models, _RATES, None)
+
+
+def horizon_table(sample: Sample, models: Sequence[str], horizon: float) -> pd.DataFrame:
+    """Rates at a fixed time, weighted for censoring, a row a rate, a column a model."""
+    return _metric_table(sample, models, _HORIZON_RATES, horizon)
+
+
+def _metric_table(
+    sample: Sample, models: Sequence[str], metrics: Sequence[str], horizon: float | None
+) -> pd.DataFrame:
+    rows = []
+    for metric in metrics:
+        scale, digits = (1.0, 3) if metric.startswith("auc") else (100.0, 1)
+        line = {"": METRIC_TITLES[metric] + ("" if scale == 1 else ", %")}
+        for model in models:
+            row = sample.metric(model, metric, horizon)
+            line[model_title(model)] = (
+                "n/a"
+                if row is None or row["status"] != "ok"
+                else format_interval(
+                    row["value"], row["ci_low"], row["ci_high"], scale=scale, digits=digits
+                )
+            )
+        rows.append(line)
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- exploration
+
+
+def locked_threshold(sample: Sample, model: str) -> float | None:
+    """The probability from which the model's locked class is 1; None where there is none."""
+    rows = sample.of_model(model)
+    values = rows["threshold"].dropna().unique()
+    return float(values[0]) if len(values) else None
+
+
+def at_threshold(sample: Sample, model: str, threshold: float) -> ConfusionResult | None:
+    """The matrix at another threshold of the probability, for exploration; None without any."""
+    rows = sample.of_model(model)
+    rows = rows[rows["probability"].notna()]
+    if rows.empty:
+        return None
+    return confusion(
+        (rows["status"] == 1).to_numpy(),
+        rows["probability"].to_numpy(float) >= threshold,
+        level=sample.settings.level,
+    )

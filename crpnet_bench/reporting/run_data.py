@@ -1,0 +1,266 @@
+"""What the pages ask of a run: its sets of patients, a subgroup of one, its metrics.
+
+Numbers come from `evaluation.evaluate` on the rows chosen here, so that a page, `crpnet-bench
+evaluate RUN --where ...` and a document show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from crpnet_bench.config import EvaluationConfig
+from crpnet_bench.evaluation import evaluate
+from crpnet_bench.filters import select
+from crpnet_bench.home import Home
+from crpnet_bench.registry import views
+from crpnet_bench.reporting.clinical_groups import clinical_groups
+from crpnet_bench.reporting.names import ROLE_TITLES
+from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
+
+__all__ = ["PatientSet", "RunData", "Sample", "filtered_metrics", "run_data", "take"]
+
+_ORDER = ("validation", "test", "external", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSet:
+    """Patients whose predictions mean the same thing.
+
+    Attributes:
+        cohort, version: whose patients.
+        role: train | validation | test | external.
+        in_sample: the model was fitted on them ("apparent").
+    """
+
+    cohort: str
+    version: int
+    role: str
+    in_sample: bool
+
+    @property
+    def key(self) -> str:
+        """Short name for addresses and files."""
+        if self.role == "train":
+            return "training-apparent" if self.in_sample else "training-out-of-fold"
+        return f"external-{self.cohort}" if self.role == "external" else self.role
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        title = ROLE_TITLES.get((self.role, self.in_sample), self.role)
+        return f"{title}: {self.cohort}" if self.role == "external" else title
+
+    @property
+    def pinned(self) -> str:
+        """`COHORT@VERSION`."""
+        return f"{self.cohort}@{self.version}"
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """A run's predictions beside what is known of the patients.
+
+    Attributes:
+        record: the run.
+        predictions: its `predictions` rows without single initialisations.
+        patients: `COHORT@VERSION` -> one row a patient: clinical variables, `time`, `status`.
+        groups: `COHORT@VERSION` -> labels to split patients by, index patient_id.
+    """
+
+    record: RunRecord
+    predictions: pd.DataFrame
+    patients: Mapping[str, pd.DataFrame] = field(repr=False)
+    groups: Mapping[str, pd.DataFrame] = field(repr=False)
+
+    @cached_property
+    def sets(self) -> tuple[PatientSet, ...]:
+        """The sets of patients with predictions, validation first."""
+        columns = ["cohort", "cohort_version", "role", "in_sample"]
+        rows = self.predictions[columns].drop_duplicates()
+        found = [
+            PatientSet(str(cohort), int(version), str(role), bool(in_sample))
+            for cohort, version, role, in_sample in rows.itertuples(index=False, name=None)
+        ]
+        return tuple(sorted(found, key=lambda s: (_ORDER.index(s.role), s.in_sample, s.cohort)))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models with predictions, in the run's order."""
+        present = set(self.predictions["model"].unique())
+        listed = [name for name in self.record.models if name in present]
+        return (*listed, *sorted(present - set(listed)))
+
+    def set_named(self, key: str) -> PatientSet:
+        """The set of that key, else the first one."""
+        return next((one for one in self.sets if one.key == key), self.sets[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Chosen patients of one set.
+
+    Attributes:
+        patients_of: the set.
+        where: the rule that chose them; empty for everybody.
+        predictions: their rows of `predictions`.
+        patients: one row a patient: clinical variables, `time` (months), `status`.
+        groups: labels to split them by, index patient_id.
+        models: in the run's order.
+        settings: of the run's evaluation.
+        endpoint: what the event is.
+    """
+
+    patients_of: PatientSet
+    where: str
+    predictions: pd.DataFrame
+    patients: pd.DataFrame
+    groups: pd.DataFrame
+    models: tuple[str, ...]
+    settings: EvaluationConfig
+    endpoint: str
+
+    @property
+    def n(self) -> int:
+        """Patients."""
+        return len(self.patients)
+
+    @property
+    def events(self) -> int:
+        """Patients with the event."""
+        return int((self.patients["status"] == 1).sum())
+
+    @property
+    def competing(self) -> int:
+        """Patients who died without the event."""
+        return int((self.patients["status"] == 2).sum())
+
+    @property
+    def label(self) -> str:
+        """Set, subgroup, n and events in one line."""
+        where = f", {self.where}" if self.where else ""
+        return f"{self.patients_of.title}{where}: {self.n} patients, {self.events} events"
+
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether patients have several predictions of one model (repeats, several folds)."""
+        return bool(self.predictions.duplicated(["model", "patient_id"]).any())
+
+    @cached_property
+    def fold_wise(self) -> bool:
+        """Whether predictions come from several fits, whose risks are not comparable."""
+        columns = ["repeat", "fold", "inner_fold"]
+        return len(self.predictions[columns].drop_duplicates()) > 1
+
+    def of_model(self, model: str) -> pd.DataFrame:
+        """One row a patient with a risk: the model's prediction beside the patient's variables.
+
+        Where a patient has several predictions the first is taken.
+        """
+        rows = self.predictions[self.predictions["model"] == model]
+        rows = rows[(rows["status"] == "ok") & rows["risk"].notna()]
+        rows = rows.drop_duplicates("patient_id").drop(
+            columns=["status", "reason", "cohort", "cohort_version"]
+        )
+        kept = self.patients.drop(columns=[c for c in ("reason",) if c in self.patients])
+        return rows.merge(kept, on="patient_id", how="inner")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """The `metrics` table of these patients."""
+        outcomes = self.patients[["patient_id", "time", "status"]]
+        table = evaluate(self.predictions, outcomes, settings=self.settings)
+        return table.assign(subgroup=pd.array([self.where or "all"] * len(table), dtype="string"))
+
+    def metric(
+        self, model: str, metric: str, horizon: float | None = None
+    ) -> Mapping[Any, Any] | None:
+        """One row of `metrics`, or None where the model has none."""
+        rows = self.metrics[(self.metrics["model"] == model) & (self.metrics["metric"] == metric)]
+        if horizon is not None:
+            rows = rows[rows["horizon_months"] == horizon]
+        return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def run_data(home: Home, run_id: str) -> RunData:
+    """Everything that pages ask of one run, read from the current view.
+
+    Raises:
+        NotFoundError: no such run.
+        RegistryError: the registry cannot be read.
+    """
+    record = next((r for r in views.runs(home) if r.run_id == run_id), None)
+    if record is None:
+        views.predictions(home, run_id)  # tells what is known
+        raise AssertionError
+    predictions = _predictions(home, run_id)
+    pinned = predictions[["cohort", "cohort_version"]].drop_duplicates()
+    names = [f"{cohort}@{version}" for cohort, version in pinned.itertuples(index=False)]
+    patients = {name: _patients(home, name) for name in names}
+    groups = {name: clinical_groups(patients[name], views.scores(home, name)) for name in names}
+    return RunData(record, predictions, patients, groups)
+
+
+def _predictions(home: Home, run_id: str) -> pd.DataFrame:
+    # Single initialisations are many rows that no page shows.
+    sql = "SELECT * FROM predictions WHERE run_id = ? AND member IS NULL"
+    frame = views.read(home, sql, [run_id])
+    return frame.astype(dict(PREDICTION_COLUMNS))[list(PREDICTION_COLUMNS)]
+
+
+def _patients(home: Home, name: str) -> pd.DataFrame:
+    outcomes = views.outcomes(home, name)[["patient_id", "time", "status"]]
+    return views.patients(home, name).merge(outcomes, on="patient_id", how="inner")
+
+
+def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:
+    """The patients of a set for whom a rule is true.
+
+    Args:
+        data: the run.
+        patients_of: one of `data.sets`.
+        where: a rule over the clinical variables (`crpnet_bench.filters`); empty for all.
+
+    Raises:
+        InputError: the rule cannot be read, or names an unknown column.
+    """
+    rows = data.predictions
+    inside = (
+        (rows["cohort"] == patients_of.cohort)
+        & (rows["cohort_version"] == patients_of.version)
+        & (rows["role"] == patients_of.role)
+        & (rows["in_sample"].fillna(value=False) == patients_of.in_sample)
+    )
+    own = rows[inside]
+    patients = data.patients[patients_of.pinned]
+    patients = patients[patients["patient_id"].isin(own["patient_id"])].reset_index(drop=True)
+    if where:
+        patients = patients[select(patients, where)].reset_index(drop=True)
+        own = own[own["patient_id"].isin(patients["patient_id"])]
+    return Sample(
+        patients_of=patients_of,
+        where=where,
+        predictions=own.reset_index(drop=True),
+        patients=patients,
+        groups=data.groups[patients_of.pinned].reindex(patients["patient_id"]),
+        models=data.models,
+        settings=EvaluationConfig.model_validate(data.record.config.get("evaluation", {})),
+        endpoint=data.record.endpoint,
+    )
+
+
+def filtered_metrics(home: Home, run_id: str, where: str = "") -> pd.DataFrame:
+    """All metrics of a run for the patients of a rule; of everybody without one.
+
+    Raises:
+        NotFoundError: no such run.
+        InputError: the rule cannot be read, or names an unknown column.
+    """
+    data = run_data(home, run_id)
+    parts: Sequence[pd.DataFrame] = [take(data, one, where).metrics for one in data.sets]
+    rows = [row for part in parts for row in part.to_dict("records")]
+    return conform(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), METRIC_COLUMNS)

@@ -1,0 +1,417 @@
+"""Survival of groups of patients: who is in which group, curves, tests, risks at fixed times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crpnet_bench.errors import InputError, did_you_mean
+from crpnet_bench.reporting.clinical_groups import level_order
+from crpnet_bench.reporting.run_data import Sample
+from crpnet_bench.reporting.tables import format_interval, format_p
+from crpnet_bench.stats.competing_risks import (
+    GroupedCumulativeIncidence,
+    cumulative_incidence,
+)
+from crpnet_bench.stats.cox import cox_ph
+from crpnet_bench.stats.cutpoint import maximally_selected_cutpoint
+from crpnet_bench.stats.log_rank import LogRankResult, logrank
+from crpnet_bench.stats.survival_curve import ConfType, KaplanMeier, kaplan_meier
+
+__all__ = [
+    "CUT_OFFS",
+    "FEWEST_EVENTS",
+    "FEWEST_PATIENTS",
+    "GroupedSurvival",
+    "Grouping",
+    "by_risk",
+    "by_variable",
+    "group_survival",
+    "incidence_by_group",
+    "risk_table",
+]
+
+FEWEST_PATIENTS = 5  # smaller groups are not drawn
+FEWEST_EVENTS = 5  # fewer events: no hazard ratio
+_HORIZONS = (12.0, 36.0, 60.0)
+_LOW, _MIDDLE, _HIGH = "Low risk", "Intermediate risk", "High risk"
+
+# Key -> what a reader sees.
+CUT_OFFS: Mapping[str, str] = {
+    "training-median": "Training median, locked",
+    "class-threshold": "Class threshold, locked",
+    "cohort-median": "Median of the patients shown (as in the article)",
+    "tertiles": "Tertiles of the patients shown",
+    "own": "Own value",
+    "best": "Best cut-point of the patients shown (P corrected)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Which patient is in which group.
+
+    Attributes:
+        title: what makes the groups.
+        table: one row a patient: `patient_id`, `time`, `status`, `group`.
+        levels: groups from good to bad.
+        note: where the cut-off comes from, and what that means.
+        p_value: replaces the log-rank P where the cut-off was searched; None else.
+        tested: whether a test of these groups means anything.
+        locked_model: the model whose locked risk groups these are, if they are.
+        missing: patients without a group.
+        clinical: the groups are levels of a variable; small ones are not drawn.
+    """
+
+    title: str
+    table: pd.DataFrame
+    levels: tuple[str, ...]
+    note: str = ""
+    p_value: float | None = None
+    tested: bool = True
+    locked_model: str | None = None
+    missing: int = 0
+    clinical: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedSurvival:
+    """Curves of groups with their comparison.
+
+    Attributes:
+        grouping: who is where.
+        curves: group -> Kaplan-Meier curve, in the order of the levels.
+        test: log-rank test over the groups.
+        p_text: the P value as it is shown, with the test's name.
+        hazard_ratios: one sentence a group compared with the first.
+        notes: what the reader has to know: groups that were left out, small numbers.
+    """
+
+    grouping: Grouping
+    curves: Mapping[str, KaplanMeier]
+    test: LogRankResult | None
+    p_text: str
+    hazard_ratios: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Patients in the curves."""
+        return sum(curve.n for curve in self.curves.values())
+
+    @property
+    def events(self) -> int:
+        """Events in the curves."""
+        return sum(curve.n_events for curve in self.curves.values())
+
+
+# ---------------------------------------------------------------- groups
+
+
+def by_variable(sample: Sample, variable: str) -> Grouping:
+    """Groups by a clinical variable or a score's published groups.
+
+    Raises:
+        InputError: the patients have no such grouping.
+    """
+    if variable not in sample.groups:
+        hint = did_you_mean(variable, list(sample.groups.columns))
+        raise InputError(f"no grouping {variable!r}; {hint}")
+    labels = sample.groups[variable].to_numpy(object)
+    table = sample.patients[["patient_id", "time", "status"]].assign(group=labels)
+    known = table[table["group"].notna()].reset_index(drop=True)
+    return Grouping(
+        title=variable,
+        table=known,
+        levels=tuple(level_order(known["group"])),
+        missing=len(table) - len(known),
+        clinical=True,
+    )
+
+
+def by_risk(sample: Sample, model: str, cut_off: str, own: float | None = None) -> Grouping:
+    """Groups by a model's risk.
+
+    Args:
+        sample: the patients.
+        model: whose risk.
+        cut_off: a key of `CUT_OFFS`.
+        own: the value for "own".
+
+    Raises:
+        InputError: an unknown cut-off, or "own" without a value.
+    """
+    if cut_off not in CUT_OFFS:
+        raise InputError(f"no cut-off {cut_off!r}; {did_you_mean(cut_off, CUT_OFFS)}")
+    rows = sample.of_model(model)
+    labels, extra = _RULES[cut_off](rows, own)
+    table = rows[["patient_id", "time", "status"]].assign(group=labels)
+    known = table[table["group"].notna()].reset_index(drop=True)
+    present = set(known["group"])
+    return Grouping(
+        title=model,
+        table=known,
+        levels=tuple(level for level in (_LOW, _MIDDLE, _HIGH) if level in present),
+        missing=sample.n - len(known),
+        locked_model=model if cut_off == "training-median" else None,
+        **extra,
+    )
+
+
+_Labels = tuple[Any, dict[str, Any]]
+
+
+def _locked(rows: pd.DataFrame, _own: float | None) -> _Labels:
+    labels = rows["risk_group"].map({"high": _HIGH, "low": _LOW})
+    cutoff = rows["cutoff"].dropna()
+    value = f" ({cutoff.iloc[0]:.3g})" if cutoff.nunique() == 1 else ""
+    note = f"Cut-off{value}: median of the training patients' out-of-fold risks, locked."
+    return labels.to_numpy(object), {"note": note}
+
+
+def _classes(rows: pd.DataFrame, _own: float | None) -> _Labels:
+    labels = rows["predicted_class"].map({1: _HIGH, 0: _LOW})
+    threshold = rows["threshold"].dropna()
+    value = f" {threshold.iloc[0]:.3g}" if threshold.nunique() == 1 else ""
+    note = f"Groups are the predicted classes: probability at or above{value}, locked."
+    return labels.to_numpy(object), {"note": note}
+
+
+def _above(rows: pd.DataFrame, value: float) -> Any:  # noqa: ANN401 an array of labels
+    return np.where(rows["risk"].to_numpy(float) > value, _HIGH, _LOW).astype(object)
+
+
+def _cohort_median(rows: pd.DataFrame, _own: float | None) -> _Labels:
+    value = float(rows["risk"].median()) if len(rows) else float("nan")
+    note = (
+        f"Cut-off {value:.3g}: median of the patients shown, as in the article. It was not fixed "
+        "before these patients were seen."
+    )
+    return _above(rows, value), {"note": note}
+
+
+def _tertiles(rows: pd.DataFrame, _own: float | None) -> _Labels:
+    risk = rows["risk"].to_numpy(float)
+    low, high = np.quantile(risk, [1 / 3, 2 / 3]) if risk.size else (np.nan, np.nan)
+    labels = np.select([risk > high, risk > low], [_HIGH, _MIDDLE], _LOW).astype(object)
+    note = f"Cut-offs {low:.3g} and {high:.3g}: tertiles of the patients shown."
+    return labels, {"note": note}
+
+
+def _own_value(rows: pd.DataFrame, own: float | None) -> _Labels:
+    if own is None:
+        raise InputError("the cut-off 'own' needs a value")
+    note = f"Cut-off {own:.3g}: chosen by the reader, so there is no P value."
+    return _above(rows, own), {"note": note, "tested": False}
+
+
+def _best(rows: pd.DataFrame, _own: float | None) -> _Labels:
+    found = maximally_selected_cutpoint(
+        rows["time"].to_numpy(float),
+        (rows["status"] == 1).to_numpy(),
+        rows["risk"].to_numpy(float),
+    )
+    if found.cutpoint is None:
+        return np.full(len(rows), None), {"note": found.reason or "", "tested": False}
+    note = (
+        f"Cut-off {found.cutpoint:.3g}: the one that separates these patients best. Hazard ratio "
+        "and curves are too good; P counts the search (maximally selected log-rank statistic)."
+    )
+    return _above(rows, found.cutpoint), {"note": note, "p_value": found.p_value}
+
+
+_RULES: Mapping[str, Callable[[pd.DataFrame, float | None], _Labels]] = {
+    "training-median": _locked,
+    "class-threshold": _classes,
+    "cohort-median": _cohort_median,
+    "tertiles": _tertiles,
+    "own": _own_value,
+    "best": _best,
+}
+
+
+# ---------------------------------------------------------------- curves and comparison
+
+
+def group_survival(
+    grouping: Grouping, sample: Sample | None = None, conf_type: ConfType = "log-log"
+) -> GroupedSurvival:
+    """Kaplan-Meier curves of the groups with log-rank test and hazard ratios.
+
+    Args:
+        grouping: who is in which group.
+        sample: where the groups are a model's locked ones, its own metrics are shown.
+        conf_type: scale of the curves' intervals.
+    """
+    table, levels, notes = _drawn(grouping)
+    curves = {
+        level: kaplan_meier(
+            part["time"].to_numpy(float), (part["status"] == 1).to_numpy(), conf_type
+        )
+        for level in levels
+        for part in (table[table["group"] == level],)
+    }
+    test = None
+    if grouping.tested and len(levels) > 1:
+        test = logrank(
+            table["time"].to_numpy(float),
+            (table["status"] == 1).to_numpy(),
+            table["group"].to_numpy(object),
+        )
+    if (table["status"] == 2).any():
+        dead = int((table["status"] == 2).sum())
+        notes.append(f"{dead} deaths without the event count as censored here.")
+    return GroupedSurvival(
+        grouping=grouping,
+        curves=curves,
+        test=test,
+        p_text=_p_text(grouping, test),
+        hazard_ratios=_hazard_ratios(grouping, table, levels, sample),
+        notes=tuple(notes),
+    )
+
+
+def _drawn(grouping: Grouping) -> tuple[pd.DataFrame, list[str], list[str]]:
+    table, notes = grouping.table, []
+    sizes = table["group"].value_counts()
+    small = [
+        level
+        for level in grouping.levels
+        if grouping.clinical and int(sizes.get(level, 0)) < FEWEST_PATIENTS
+    ]
+    if small:
+        notes.append(f"Not drawn, fewer than {FEWEST_PATIENTS} patients: {', '.join(small)}.")
+        table = table[~table["group"].isin(small)]
+    if grouping.missing:
+        notes.append(f"{grouping.missing} patients without a value are not in the curves.")
+    return table, [level for level in grouping.levels if level not in small], notes
+
+
+def _p_text(grouping: Grouping, test: LogRankResult | None) -> str:
+    if not grouping.tested:
+        return "no P value: the cut-off was chosen while looking"
+    if grouping.p_value is not None:
+        return f"P {_signed(grouping.p_value)}, corrected for the search of the cut-off"
+    if test is None:
+        return "no test: one group only"
+    if test.p_value is None:
+        return f"log-rank test not estimable: {test.reason}"
+    return f"log-rank P {_signed(test.p_value)}"
+
+
+def _signed(p: float) -> str:
+    text = format_p(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _hazard_ratios(
+    grouping: Grouping, table: pd.DataFrame, levels: Sequence[str], sample: Sample | None
+) -> tuple[str, ...]:
+    if len(levels) < 2 or not grouping.tested:
+        return ()
+    events = int((table["status"] == 1).sum())
+    if events < FEWEST_EVENTS:
+        return (f"no hazard ratio: {events} events, fewer than {FEWEST_EVENTS}",)
+    if sample is not None and grouping.locked_model is not None:
+        return (_from_metrics(sample, grouping.locked_model),)
+    columns = {level: (table["group"] == level).to_numpy(float) for level in levels[1:]}
+    fit = cox_ph(table["time"].to_numpy(float), (table["status"] == 1).to_numpy(), columns)
+    return tuple(
+        _sentence(
+            f"{level} against {levels[0]}",
+            fit.terms[level].hazard_ratio,
+            fit.terms[level].ci_low,
+            fit.terms[level].ci_high,
+            fit.terms[level].reason or fit.reason,
+            firth=fit.firth,
+        )
+        for level in levels[1:]
+    )
+
+
+def _from_metrics(sample: Sample, model: str) -> str:
+    row = sample.metric(model, "hr_high_low")
+    if row is None:
+        return "no hazard ratio"
+    value = None if row["status"] != "ok" else row["value"]
+    firth = "irth" in str(row["ci_method"])
+    name = f"{_HIGH} against {_LOW}"
+    return _sentence(name, value, row["ci_low"], row["ci_high"], row["reason"], firth=firth)
+
+
+def _sentence(
+    name: str,
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    reason: str | None,
+    *,
+    firth: bool,
+) -> str:
+    if value is None or pd.isna(value):
+        return f"{name}: HR not estimable ({reason})"
+    method = ", Firth" if firth else ""
+    return f"{name}: HR {format_interval(value, low, high, digits=2)}{method}"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def risk_table(survival: GroupedSurvival, horizons: Sequence[float] = _HORIZONS) -> pd.DataFrame:
+    """Each group's size, median and recurrence at fixed times with interval and number at risk.
+
+    Returns:
+        Text cells, a column a group; words where there is no number.
+    """
+    columns = {level: _risks(curve, horizons) for level, curve in survival.curves.items()}
+    names = list(next(iter(columns.values()), {}))
+    return pd.DataFrame(
+        {"": names} | {level: [cells[name] for name in names] for level, cells in columns.items()}
+    )
+
+
+def _risks(curve: KaplanMeier, horizons: Sequence[float]) -> dict[str, str]:
+    cells = {
+        "Patients (events)": f"{curve.n} ({curve.n_events})",
+        "Median time to the event, months": _median(curve),
+    }
+    for horizon in horizons:
+        point, years = curve.at(horizon), f"{horizon / 12:g} year{'s' if horizon > 12 else ''}"
+        cells[f"Recurrence by {years}, %"] = _recurrence(point.value, point.ci_low, point.ci_high)
+        cells[f"At risk at {years}"] = str(point.at_risk)
+    return cells
+
+
+def _median(curve: KaplanMeier) -> str:
+    if curve.median is None:
+        return "not reached"
+    ends = [
+        "not reached" if end is None else f"{end:.1f}"
+        for end in (curve.median_ci_low, curve.median_ci_high)
+    ]
+    return f"{curve.median:.1f} ({ends[0]}-{ends[1]})"
+
+
+def _recurrence(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "follow-up too short"
+    if low is None or high is None or np.isnan(low) or np.isnan(high):
+        return f"{100 * (1 - value):.1f}"
+    return format_interval(1 - value, 1 - high, 1 - low, scale=100, digits=1)
+
+
+def incidence_by_group(grouping: Grouping) -> GroupedCumulativeIncidence | None:
+    """Cumulative incidence with death as competing event; None where no such death is recorded."""
+    table, levels, _ = _drawn(grouping)
+    if not (table["status"] == 2).any() or not levels:
+        return None
+    found = cumulative_incidence(
+        table["time"].to_numpy(float),
+        table["status"].to_numpy(int),
+        table["group"].to_numpy(object),
+    )
+    return found if isinstance(found, GroupedCumulativeIncidence) else None

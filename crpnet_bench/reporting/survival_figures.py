@@ -1,0 +1,307 @@
+"""Kaplan-Meier and cumulative incidence curves as journals print them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from crpnet_bench.reporting.figures import (
+    GREY,
+    Figure,
+    dress,
+    empty_figure,
+    faded,
+    with_alpha,
+)
+from crpnet_bench.reporting.names import group_color
+from crpnet_bench.reporting.survival import GroupedSurvival
+from crpnet_bench.stats.competing_risks import CumulativeIncidence, GroupedCumulativeIncidence
+from crpnet_bench.stats.inputs import Floats
+from crpnet_bench.stats.survival_curve import KaplanMeier
+
+__all__ = ["incidence_figure", "kaplan_meier_figure"]
+
+_FEW_AT_RISK = 10  # beyond this a curve is faded
+_MOST_TICKS = 400  # censor marks drawn for one group
+_MOST_STEPS = 2500  # points drawn for one group
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
+_YEAR = 12.0
+_ROW_PIXELS, _GAP_PIXELS = 23, 82  # of the numbers at risk; room for ticks, title and heading
+
+
+def kaplan_meier_figure(
+    survival: GroupedSurvival,
+    name: str,
+    event: str,
+    *,
+    height: int = 520,
+    with_table: bool = True,
+) -> Figure:
+    """Curves with interval bands, censor ticks and the numbers at risk below.
+
+    Args:
+        survival: the curves.
+        name: stem of the figure's files.
+        event: the endpoint, for the axis.
+        height: pixels.
+        with_table: whether to show the numbers at risk.
+    """
+    curves = {level: curve for level, curve in survival.curves.items() if curve.n}
+    if not curves:
+        return empty_figure(name, "No group has enough patients to be drawn.")
+    ticks = _year_ticks(max(float(curve.time[-1]) for curve in curves.values()))
+    plot = _axes(ticks, len(curves), height, with_table=with_table)
+    for place, (level, curve) in enumerate(curves.items()):
+        _draw_curve(plot, level, curve, group_color(level, place), _DASHES[place % 6])
+    if with_table:
+        _draw_numbers(plot, curves, ticks)
+    plot.update_yaxes(
+        title=f"{_free(event)}, %", range=[0, 103], tickvals=[0, 25, 50, 75, 100], row=1, col=1
+    )
+    return Figure(name, plot, _curve_data(curves), _caption(survival, curves, event))
+
+
+def _free(event: str) -> str:
+    return {"OS": "Alive", "DSS": "Free of cancer death"}.get(event, "Free of recurrence")
+
+
+def _year_ticks(longest: float) -> list[float]:
+    step = _YEAR if longest <= 10 * _YEAR else 2 * _YEAR
+    return [float(month) for month in np.arange(0, longest + step * 0.999, step)]
+
+
+def _axes(ticks: Sequence[float], groups: int, height: int, *, with_table: bool) -> go.Figure:
+    plot = make_subplots(rows=2 if with_table else 1, cols=1, shared_xaxes=True)
+    dress(plot, height=height)
+    reach = [-0.045 * ticks[-1], ticks[-1] * 1.04]
+    plot.update_xaxes(range=reach, tickvals=list(ticks), zeroline=False)
+    plot.update_xaxes(title="Months", showticklabels=True, title_standoff=2, row=1, col=1)
+    if with_table:
+        inner = height - 44
+        below, gap = _ROW_PIXELS * groups / inner, _GAP_PIXELS / inner
+        plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
+        plot.update_yaxes(domain=[0, below], row=2, col=1)
+    return plot
+
+
+def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, dash: str) -> None:
+    time, survival, low, high = _steps(curve)
+    plot.add_trace(_band(time, low, high, color), row=1, col=1)
+    supported = curve.at_risk >= _FEW_AT_RISK
+    last = float(curve.time[supported][-1]) if supported.any() else 0.0
+    inside = time <= last
+    for part, shade, shown in ((inside, color, True), (~inside, faded(color), False)):
+        places = np.flatnonzero(part)
+        if not shown and places.size and places[0] > 0:
+            places = np.concatenate(([places[0] - 1], places))
+        if shown or places.size:
+            plot.add_trace(
+                go.Scatter(
+                    x=time[places],
+                    y=100 * survival[places],
+                    mode="lines",
+                    line={"color": shade, "width": 2.4, "shape": "hv", "dash": dash},
+                    name=f"{level} (n = {curve.n}, {curve.n_events} events)",
+                    legendgroup=level,
+                    showlegend=shown,
+                    hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>" + level + "</extra>",
+                ),
+                row=1,
+                col=1,
+            )
+    plot.add_trace(_censor_marks(level, curve, color), row=1, col=1)
+
+
+def _steps(curve: KaplanMeier) -> tuple[Floats, Floats, Floats, Floats]:
+    """Curve and limits from time zero, at most `_MOST_STEPS` points."""
+    places = np.flatnonzero(curve.events > 0)
+    if places.size > _MOST_STEPS:
+        places = places[:: int(np.ceil(places.size / _MOST_STEPS))]
+    places = np.unique(np.concatenate((places, [curve.time.size - 1])))
+    time = np.concatenate(([0.0], curve.time[places]))
+    survival = np.concatenate(([1.0], curve.survival[places]))
+    low = np.concatenate(([1.0], curve.ci_low[places]))
+    high = np.concatenate(([1.0], curve.ci_high[places]))
+    return time, survival, low, high
+
+
+def _band(time: Floats, low: Floats, high: Floats, color: str) -> go.Scatter:
+    known = np.isfinite(low) & np.isfinite(high)
+    x, bottom, top = time[known], low[known], high[known]
+    # Steps are spelled out: a filled shape knows no "hv" on its way back.
+    steps = np.repeat(x, 2)[1:]
+    upper, lower = np.repeat(top, 2)[:-1], np.repeat(bottom, 2)[:-1]
+    return go.Scatter(
+        x=np.concatenate((steps, steps[::-1])),
+        y=100 * np.concatenate((upper, lower[::-1])),
+        fill="toself",
+        fillcolor=with_alpha(color, 0.14),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _censor_marks(level: str, curve: KaplanMeier, color: str) -> go.Scatter:
+    places = np.flatnonzero(curve.censored > 0)
+    if places.size > _MOST_TICKS:
+        places = places[:: int(np.ceil(places.size / _MOST_TICKS))]
+    return go.Scatter(
+        x=curve.time[places],
+        y=100 * curve.survival[places],
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 7, "color": color, "line": {"width": 1.2}},
+        name=f"{level}, censored",
+        legendgroup=level,
+        showlegend=False,
+        hovertemplate="censored at %{x:.1f} months<extra>" + level + "</extra>",
+    )
+
+
+def _draw_numbers(
+    plot: go.Figure, curves: Mapping[str, KaplanMeier], ticks: Sequence[float]
+) -> None:
+    for level, curve in curves.items():
+        points = curve.at(list(ticks))
+        plot.add_trace(
+            go.Scatter(
+                x=list(ticks),
+                y=[level] * len(ticks),
+                mode="text",
+                text=[f"{point.at_risk} ({point.events}, {point.censored})" for point in points],
+                textfont={"size": 12},
+                cliponaxis=False,
+                showlegend=False,
+                hovertemplate=[
+                    f"{point.time:g} months: {point.at_risk} at risk, {point.events} events, "
+                    f"{point.censored} censored so far<extra>{level}</extra>"
+                    for point in points
+                ],
+            ),
+            row=2,
+            col=1,
+        )
+    plot.update_yaxes(
+        range=[len(curves) - 0.5, -0.5], showgrid=False, showline=False, ticks="", zeroline=False,
+        ticksuffix="       ", row=2, col=1,
+    )  # fmt: skip
+    plot.update_xaxes(showgrid=False, showline=False, ticks="", showticklabels=False, row=2, col=1)
+    plot.add_annotation(
+        text="<b>At risk (events, censored so far)</b>",
+        xref="x2 domain", yref="y2 domain", x=0, y=1.0, xanchor="left", yanchor="bottom",
+        showarrow=False, font={"size": 12},
+    )  # fmt: skip
+
+
+def _curve_data(curves: Mapping[str, KaplanMeier]) -> pd.DataFrame:
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "group": level,
+                    "months": curve.time,
+                    "survival": curve.survival,
+                    "ci_low": curve.ci_low,
+                    "ci_high": curve.ci_high,
+                    "at_risk": curve.at_risk,
+                    "events": curve.events,
+                    "censored": curve.censored,
+                }
+            )
+            for level, curve in curves.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _caption(survival: GroupedSurvival, curves: Mapping[str, KaplanMeier], event: str) -> str:
+    first = next(iter(curves.values()))
+    parts = [
+        f"{event}, Kaplan-Meier; n = {survival.n}, {survival.events} events; bands: pointwise "
+        f"{100 * first.level:g} % intervals, {first.conf_type}; ticks: censored; faded: fewer "
+        f"than {_FEW_AT_RISK} at risk",
+        f"{survival.p_text}",
+        *survival.hazard_ratios,
+    ]
+    sentences = "; ".join(part for part in parts if part)
+    return " ".join([f"{sentences}.", survival.grouping.note, *survival.notes]).strip()
+
+
+def incidence_figure(
+    incidence: GroupedCumulativeIncidence,
+    levels: Sequence[str],
+    name: str,
+    event: str,
+    *,
+    height: int = 460,
+) -> Figure:
+    """Cumulative incidence of the event, and of death without it, by group.
+
+    Args:
+        incidence: curves by group.
+        levels: the groups' order.
+        name: stem of the figure's files.
+        event: the endpoint.
+        height: pixels.
+    """
+    plot = make_subplots(rows=1, cols=1)
+    dress(plot, height=height)
+    shown = [level for level in levels if level in incidence.groups]
+    for place, level in enumerate(shown):
+        curve, color = incidence.groups[level], group_color(level, place)
+        known = np.isfinite(curve.ci_low) & np.isfinite(curve.ci_high)
+        plot.add_trace(_band(curve.time[known], curve.ci_low[known], curve.ci_high[known], color))
+        for values, dash, what in (
+            (curve.value, "solid", event),
+            (curve.competing, "dot", "death without it"),
+        ):
+            plot.add_trace(
+                go.Scatter(
+                    x=np.concatenate(([0.0], curve.time)),
+                    y=100 * np.concatenate(([0.0], values)),
+                    mode="lines",
+                    line={"color": color, "width": 2.4, "shape": "hv", "dash": dash},
+                    name=f"{level}: {what}",
+                    hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>"
+                    + f"{level}: {what}"
+                    + "</extra>",
+                )
+            )
+    ticks = _year_ticks(max(float(incidence.groups[level].time[-1]) for level in shown))
+    plot.update_xaxes(title="Months", tickvals=ticks, range=[0, ticks[-1]])
+    plot.update_yaxes(title="Cumulative incidence, %", range=[0, 100])
+    plot.add_hline(y=0, line={"color": GREY, "width": 1})
+    p_value = incidence.p_value
+    test = "not estimable" if p_value is None else f"P = {p_value:.3g}"
+    caption = (
+        f"Cumulative incidence of {event} (solid) and of death without it (dotted), "
+        f"Aalen-Johansen; n = {incidence.n}; bands: pointwise {100 * incidence.level:g} % "
+        f"intervals, {incidence.conf_type}; Gray's test for {event} {test}."
+    )
+    return Figure(name, plot, _incidence_data(incidence.groups, shown), caption)
+
+
+def _incidence_data(
+    groups: Mapping[str, CumulativeIncidence], levels: Sequence[str]
+) -> pd.DataFrame:
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "group": level,
+                    "months": groups[level].time,
+                    "incidence": groups[level].value,
+                    "ci_low": groups[level].ci_low,
+                    "ci_high": groups[level].ci_high,
+                    "incidence_of_death": groups[level].competing,
+                    "at_risk": groups[level].at_risk,
+                }
+            )
+            for level in levels
+        ],
+        ignore_index=True,
+    )

@@ -1,0 +1,14 @@
+"""The dashboard's entry: navigation only. `streamlit run dashboard/app.py -- --home DIR`."""
+
+import streamlit as st
+from page_parts import frame
+
+PAGES = [
+    st.Page("app_pages/overview.py", title="Overview", icon=":material/home:", default=True),
+    st.Page("app_pages/cohort.py", title="Cohort", icon=":material/groups:"),
+    st.Page("app_pages/kaplan_meier.py", title="Kaplan-Meier", icon=":material/show_chart:"),
+    st.Page("app_pages/classification.py", title="Classification", icon=":material/grid_on:"),
+    st.Page("app_pages/comparison.py", title="Comparison", icon=":material/balance:"),
+]
+
+frame(PAGES)

@@ -1,0 +1,130 @@
+import streamlit as st
+from page_parts import headline, of_page, require_run, sections, show_figure, show_table
+
+from crpnet_bench.reporting.associations import correlations, correlations_table, level_metrics
+from crpnet_bench.reporting.clinical_models import with_clinical
+from crpnet_bench.reporting.comparison_figures import (
+    bars_figure,
+    correlation_figure,
+    forest_figure,
+    levels_figure,
+)
+from crpnet_bench.reporting.forest import (
+    MULTIVARIABLE,
+    forest_rows,
+    multivariable_rows,
+    subgroup_forest,
+    subgroup_rows,
+)
+from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.paired import paired_table
+
+data, sample = require_run()
+headline("Comparison", sample)
+models = list(sample.models)
+metrics = of_page("with-clinical", make=lambda: with_clinical(data, sample))
+everything = list(dict.fromkeys(metrics["model"]))
+part = sections(
+    ["C-index", "Hazard ratios", "Paired differences", "Subgroups", "Age, sex, site",
+     "Correlations"],
+    "compare_part",
+)  # fmt: skip
+
+
+def choose_model(label: str = "Model") -> str:
+    primary = data.record.primary_model
+    return st.selectbox(
+        label,
+        models,
+        index=models.index(primary) if primary in models else 0,
+        format_func=model_title,
+        key="model",
+        bind="query-params",
+    )
+
+
+if part == "C-index":
+    st.caption(EXPLAINED["c_index"])
+    show_figure(
+        bars_figure(
+            metrics, everything, "c_index", f"c-index-{sample.patients_of.key}", sample.label
+        ),
+        key="c-index",
+    )
+elif part == "Hazard ratios":
+    st.caption(EXPLAINED["hr"])
+    for metric, title, caption in (
+        ("hr_per_sd", "Univariable, per standard deviation", EXPLAINED["hr_per_sd"]),
+        ("hr_high_low", "Univariable, high against low risk group",
+         "Groups by the locked training median; not comparable between models whose groups "
+         "differ in size."),
+    ):  # fmt: skip
+        st.subheader(title)
+        rows = forest_rows(metrics, everything, metric)
+        figure = forest_figure(
+            rows,
+            f"forest-{metric}-{sample.patients_of.key}",
+            f"{sample.label}. {caption}",
+            counted="Events/n" if metric == "hr_per_sd" else "Events/n, high v low",
+        )
+        show_figure(figure, key=metric)
+    st.subheader("Multivariable")
+    model = choose_model("Model beside clinical variables")
+    variables = st.multiselect(
+        "Clinical variables",
+        list(MULTIVARIABLE),
+        default=["T stage", "WHO/ISUP grade"],
+        key="variables",
+        bind="query-params",
+    )
+    rows, told = of_page(
+        "multivariable", model, tuple(variables),
+        make=lambda: multivariable_rows(sample, model, variables),
+    )  # fmt: skip
+    show_figure(
+        forest_figure(rows, f"forest-multivariable-{sample.patients_of.key}",
+                      f"{sample.patients_of.title}. {told}"),
+        key="multivariable",
+    )  # fmt: skip
+elif part == "Paired differences":
+    model = choose_model("Compare this model with each other")
+    show_table(
+        of_page("paired", model, make=lambda: paired_table(sample, model)),
+        "paired-differences",
+        caption="On patients with both predictions. C-index: infinitesimal jackknife; AUC: "
+        "DeLong's paired test. Holm: adjusted for the comparisons of this table.",
+    )
+elif part == "Subgroups":
+    st.caption(EXPLAINED["interaction"])
+    model = choose_model()
+    effects = of_page("subgroups", model, make=lambda: subgroup_forest(sample, model))
+    show_figure(
+        forest_figure(
+            subgroup_rows(effects, model),
+            f"subgroups-{sample.patients_of.key}",
+            f"{sample.label}. Hazard ratio of the locked high against the low risk group of "
+            f"{model_title(model)}; P adjusted over all subgroups (Holm). Subgroups with fewer "
+            "than 10 patients or 5 events get no hazard ratio."
+            if effects
+            else "No risk groups or no clinical variables for these patients.",
+        ),
+        key="subgroups",
+    )
+elif part == "Age, sex, site":
+    model = choose_model()
+    table = of_page(
+        "levels", model,
+        make=lambda: level_metrics(sample, model, ["Age group", "Sex", "Site"]),
+    )  # fmt: skip
+    show_figure(
+        levels_figure(table, model, "c_index", f"levels-{sample.patients_of.key}", sample.label),
+        key="levels",
+    )
+else:
+    model = choose_model()
+    found = of_page("correlations", model, make=lambda: correlations(sample, model))
+    show_figure(
+        correlation_figure(sample, model, found, f"correlations-{sample.patients_of.key}"),
+        key="correlations",
+    )
+    show_table(correlations_table(found), "correlation-table")

@@ -1,0 +1,124 @@
+import streamlit as st
+from page_parts import headline, of_page, require_run, sample_of, sections, show_figure, show_table
+
+from crpnet_bench.reporting.clinical_groups import available_subgroups
+from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.run_data import Sample, take
+from crpnet_bench.reporting.survival import (
+    CUT_OFFS,
+    FEWEST_PATIENTS,
+    GroupedSurvival,
+    Grouping,
+    by_risk,
+    by_variable,
+    group_survival,
+    incidence_by_group,
+    risk_table,
+)
+from crpnet_bench.reporting.survival_figures import incidence_figure, kaplan_meier_figure
+
+data, sample = require_run()
+headline("Kaplan-Meier", sample)
+
+models = {model_title(model): model for model in sample.models}
+ways = [f"Risk by {title}" for title in models] + list(sample.groups.columns)
+left, right, third = st.columns([0.36, 0.44, 0.2])
+way = left.selectbox("Groups", ways, key="groups", bind="query-params")
+model = models.get(str(way).removeprefix("Risk by "))
+cut_off, own = "", None
+if model is not None:
+    cut_off = right.selectbox(
+        "Cut-off",
+        list(CUT_OFFS),
+        format_func=lambda key: CUT_OFFS[key],
+        key="cutoff",
+        bind="query-params",
+        help=EXPLAINED["locked"],
+    )
+    if cut_off == "own":
+        risks = sample.of_model(model)["risk"].astype(float)
+        own = third.number_input(
+            "Risk above", value=float(risks.median()), format="%.3f", key="own", bind="query-params"
+        )
+
+
+def grouping_of(some: Sample) -> Grouping:
+    if model is None:
+        return by_variable(some, way)
+    return by_risk(some, model, cut_off, own)
+
+
+def survival_of(some: Sample) -> GroupedSurvival:
+    return group_survival(grouping_of(some), some)
+
+
+part = sections(["Curves", "Side by side", "Subgroups", "Competing deaths"], "km_part")
+settings = (way, cut_off, own)
+stem = f"km-{data.record.cohort}-{sample.patients_of.key}-{way}"
+if part == "Curves":
+    survival = of_page("km", *settings, make=lambda: survival_of(sample))
+    show_figure(
+        of_page(
+            "km-figure", *settings,
+            make=lambda: kaplan_meier_figure(survival, stem, sample.endpoint),
+        ),
+        key="km",
+    )  # fmt: skip
+    show_table(
+        risk_table(survival),
+        "km-risks",
+        caption="Recurrence: one minus Kaplan-Meier with its interval. Median: of the time to "
+        "the event.",
+    )
+elif part == "Side by side":
+    for column, patients_of in zip(
+        [c for _ in range(0, len(data.sets), 2) for c in st.columns(2)], data.sets, strict=False
+    ):
+        with column:
+            some = sample_of(data, patients_of.key)
+            st.markdown(f"**{patients_of.title}**")
+            if some.n < FEWEST_PATIENTS:
+                st.caption(f"Fewer than {FEWEST_PATIENTS} patients.")
+                continue
+            figure = of_page(
+                "km-side", patients_of.key, *settings,
+                make=lambda some=some: kaplan_meier_figure(
+                    survival_of(some), f"km-{some.patients_of.key}-{way}", some.endpoint, height=430
+                ),
+            )  # fmt: skip
+            show_figure(figure, key=f"km-{patients_of.key}")
+elif part == "Subgroups":
+    st.caption(
+        "As in the article's figures 2 and 3. Several subgroups are looked at: a small P in one "
+        "of them is weak evidence; the interaction test on the comparison page says whether "
+        "they differ."
+    )
+    shown = available_subgroups(sample.patients)
+    columns = [c for _ in range(0, len(shown), 2) for c in st.columns(2)]
+    for column, subgroup in zip(columns, shown, strict=False):
+        rule = f"({sample.where}) and {subgroup.rule}" if sample.where else subgroup.rule
+        with column:
+            some = of_page(
+                "km-subsample", rule, make=lambda rule=rule: take(data, sample.patients_of, rule)
+            )
+            st.markdown(f"**{subgroup.title}**: {some.n} patients, {some.events} events")
+            if some.n < FEWEST_PATIENTS:
+                st.caption(f"Fewer than {FEWEST_PATIENTS} patients: not drawn.")
+                continue
+            figure = of_page(
+                "km-subgroup", rule, *settings,
+                make=lambda some=some, title=subgroup.title: kaplan_meier_figure(
+                    survival_of(some), f"{stem}-{title}", some.endpoint, height=400
+                ),
+            )  # fmt: skip
+            show_figure(figure, key=f"km-{subgroup.title}")
+else:
+    grouping = of_page("km-grouping", *settings, make=lambda: grouping_of(sample))
+    incidence = of_page("km-cif", *settings, make=lambda: incidence_by_group(grouping))
+    if incidence is None:
+        st.info("No death without the event is recorded among these patients.")
+    else:
+        show_figure(
+            incidence_figure(incidence, grouping.levels, f"incidence-{stem}", sample.endpoint),
+            key="incidence",
+        )

@@ -1,0 +1,335 @@
+"""What all pages share: the frame with its filters, caches by view, figures and tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+import pandas as pd
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from crpnet_bench.errors import CRPNetBenchError, InputError, RegistryError
+from crpnet_bench.home import Home
+from crpnet_bench.registry import views
+from crpnet_bench.reporting.clinical_groups import available_subgroups
+from crpnet_bench.reporting.figures import Figure, can_export
+from crpnet_bench.reporting.names import EXPLAINED, kind_sentence
+from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
+from crpnet_bench.results import RunRecord
+
+Result = TypeVar("Result")
+
+_CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "toImage"]}
+_ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from another host
+_STYLE = """<style>
+[data-testid="stMainBlockContainer"] {padding: 2.6rem 2.4rem 3rem; max-width: 1360px;}
+[data-testid="stSidebarHeader"] {height: 2.2rem;}
+</style>"""
+_ALL = "All patients"
+_OWN = "Own rule"
+_RETRY_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the sidebar says.
+
+    Attributes:
+        home: whose results.
+        snapshot: number of the registry's view, part of every cache key.
+        cohort: `NAME@VERSION`, or None where nothing is registered.
+        run: the run, or None.
+        set_key: which patients of the run.
+        where: the subgroup's rule, or empty.
+    """
+
+    home: Home
+    snapshot: int
+    cohort: str | None = None
+    run: RunRecord | None = None
+    set_key: str = ""
+    where: str = ""
+
+
+# ---------------------------------------------------------------- the frame of every page
+
+
+def frame(pages: Sequence[StreamlitPage]) -> None:
+    """Draw navigation and filters, then the page; expected errors become one sentence."""
+    st.set_page_config(page_title="crpnet-bench", page_icon=str(_ICON), layout="wide")
+    st.html(_STYLE)
+    page = st.navigation(list(pages))
+    home = Home.resolve(_home_argument())
+    try:
+        st.session_state["choice"] = _sidebar(home)
+        page.run()
+    except RegistryError as error:
+        st.error(f"The registry cannot be read: {error}")
+        st.caption("This page looks again every few seconds.")
+        _look_again(home)
+    except CRPNetBenchError as error:
+        st.error(str(error))
+
+
+def _home_argument() -> Path | None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--home", type=Path)
+    return parser.parse_known_args(sys.argv[1:])[0].home
+
+
+@st.fragment(run_every=_RETRY_SECONDS)
+def _look_again(home: Home) -> None:
+    try:
+        if not views.is_empty(home):
+            views.cohorts(home)
+    except CRPNetBenchError:
+        return
+    st.rerun()
+
+
+def choice() -> Choice:
+    """What the sidebar says."""
+    found: Choice = st.session_state["choice"]
+    return found
+
+
+# ---------------------------------------------------------------- caches
+
+
+@st.cache_resource(show_spinner="Computing ...", max_entries=400, ttl=3600)
+def _kept(key: tuple[object, ...], _make: Callable[[], object]) -> object:
+    return _make()
+
+
+def kept(home: Home, snapshot: int, name: str, *key: object, make: Callable[[], Result]) -> Result:
+    """A result computed once for each view of the registry and each setting; never changed."""
+    result = _kept((str(home.root), snapshot, name, *key), make)
+    return cast("Result", result)
+
+
+def of_page(name: str, *key: object, make: Callable[[], Result]) -> Result:
+    """A result computed once for each choice in the sidebar and each further key."""
+    now = choice()
+    run_id = now.run.run_id if now.run else ""
+    return kept(
+        now.home, now.snapshot, name, now.cohort, run_id, now.set_key, now.where, *key, make=make
+    )
+
+
+# ---------------------------------------------------------------- filters
+
+
+def _sidebar(home: Home) -> Choice:
+    snapshot = views.snapshot_number(home)
+    if snapshot == 0:
+        return Choice(home, 0)
+    cohorts = kept(home, snapshot, "cohorts", make=lambda: views.cohorts(home))
+    runs = kept(home, snapshot, "runs", make=lambda: views.runs(home))
+    if cohorts.empty:
+        return Choice(home, snapshot)
+    with st.sidebar:
+        cohort = _choose_cohort(cohorts, runs)
+        run = _choose_run([run for run in runs if run.cohort == cohort.partition("@")[0]])
+        if run is None:
+            return Choice(home, snapshot, cohort)
+        data = kept(home, snapshot, "run", run.run_id, make=lambda: run_data(home, run.run_id))
+        set_key = _choose_set(data)
+        where = _choose_subgroup(data, set_key)
+        st.caption(f"Home: {home.root}")
+    return Choice(home, snapshot, cohort, run, set_key, where)
+
+
+def _choose_cohort(cohorts: pd.DataFrame, runs: Sequence[RunRecord]) -> str:
+    newest = cohorts.drop_duplicates("cohort")
+    names = [str(name) for name in newest["cohort"]]
+    # The cohort of the newest run comes first: that is what a reader came for.
+    first = next((run.cohort for run in runs if run.cohort in names), names[0])
+    names = [first, *(name for name in names if name != first)]
+    name = st.selectbox("Cohort", names, key="cohort", bind="query-params")
+    row = newest[newest["cohort"] == name].iloc[0]
+    kind = kind_sentence(str(row["kind"]))
+    if kind:
+        st.info(kind, icon=":material/science:")
+    return f"{name}@{row['version']}"
+
+
+def _choose_run(runs: Sequence[RunRecord]) -> RunRecord | None:
+    if not runs:
+        st.caption("No run of this cohort yet.")
+        return None
+    by_id = {run.run_id: run for run in runs}
+    chosen = st.selectbox("Run", list(by_id), key="run", bind="query-params", help="Newest first.")
+    return by_id[chosen]
+
+
+def _choose_set(data: RunData) -> str:
+    titles = {one.key: one.title for one in data.sets}
+    keys = list(titles)
+    chosen = st.selectbox(
+        "Patients",
+        keys,
+        format_func=lambda key: titles[key],
+        key="patients",
+        bind="query-params",
+        help=EXPLAINED["out_of_fold"],
+    )
+    return str(chosen)
+
+
+def _choose_subgroup(data: RunData, set_key: str) -> str:
+    patients = data.patients[data.set_named(set_key).pinned]
+    known = {one.title: one.rule for one in available_subgroups(patients)}
+    title = st.selectbox("Subgroup", [_ALL, *known, _OWN], key="subgroup", bind="query-params")
+    if title != _OWN:
+        return known.get(str(title), "")
+    rule = st.text_input(
+        "Rule",
+        key="where",
+        bind="query-params",
+        placeholder="grade >= 3 and age < 60",
+        help="As in `crpnet-bench evaluate RUN --where`: columns "
+        + ", ".join(f"`{c}`" for c in patients.columns if c not in {"patient_id", "reason"}),
+    )
+    try:
+        take(data, data.set_named(set_key), rule)
+    except InputError as error:
+        st.error(str(error))
+        return ""
+    return rule
+
+
+# ---------------------------------------------------------------- what pages ask for
+
+
+def require_cohort() -> str:
+    """The chosen cohort; without one the page says how to get one and stops."""
+    now = choice()
+    if now.cohort is None:
+        show_empty_home()
+        st.stop()
+    return now.cohort
+
+
+def show_empty_home() -> None:
+    """What an empty home says."""
+    now = choice()
+    st.info(f"Nothing is registered in {now.home.root}.", icon=":material/inbox:")
+    st.markdown("The embedded synthetic cohort, trained and evaluated in a few minutes:")
+    st.code(f"crpnet-bench run --home {now.home.root}", language="bash")
+    st.markdown("Or your own patients:")
+    st.code(f"crpnet-bench cohort register DIR --home {now.home.root}", language="bash")
+
+
+def require_run() -> tuple[RunData, Sample]:
+    """The chosen run and patients; without a run the page says how to make one and stops."""
+    cohort = require_cohort()
+    now = choice()
+    if now.run is None:
+        st.info("No run of this cohort yet.", icon=":material/play_circle:")
+        st.code(
+            f"crpnet-bench run {cohort.partition('@')[0]} --home {now.home.root}", language="bash"
+        )
+        st.stop()
+    run_id = now.run.run_id
+    data = kept(now.home, now.snapshot, "run", run_id, make=lambda: run_data(now.home, run_id))
+    return data, sample_of(data, now.set_key)
+
+
+def sample_of(data: RunData, set_key: str) -> Sample:
+    """The patients of a set in the chosen subgroup."""
+    now = choice()
+    return kept(
+        now.home, now.snapshot, "sample", data.record.run_id, set_key, now.where,
+        make=lambda: take(data, data.set_named(set_key), now.where),
+    )  # fmt: skip
+
+
+def headline(title: str, sample: Sample | None = None) -> None:
+    """The page's title and who is shown."""
+    st.header(title, anchor=False)
+    if sample is None:
+        return
+    st.markdown(f"**{sample.label}**" + (" · apparent" if sample.patients_of.in_sample else ""))
+    if sample.patients_of.in_sample:
+        st.warning(
+            "Apparent: the models were fitted on these patients, so results are too good. "
+            "Look at validation, or at the out-of-fold rows.",
+            icon=":material/warning:",
+        )
+    if sample.n < 5:
+        st.warning("Fewer than 5 patients: nothing is drawn.", icon=":material/visibility_off:")
+        st.stop()
+
+
+# ---------------------------------------------------------------- figures and tables
+
+
+def show_figure(figure: Figure, *, key: str = "") -> None:
+    """A figure with its caption and downloads."""
+    name = key or figure.file_stem
+    paper = "dark" if st.context.theme.type == "dark" else "light"
+    st.plotly_chart(
+        figure.on(paper), width="stretch", theme=None, key=f"plot-{name}", config=_CHART,
+        alt=figure.caption,
+    )  # fmt: skip
+    text, files = st.columns([0.86, 0.14], vertical_alignment="top")
+    text.caption(figure.caption)
+    with files.popover("Download", width="stretch", key=f"files-{name}"):
+        _downloads(figure, name)
+
+
+def _downloads(figure: Figure, name: str) -> None:
+    stem = figure.file_stem
+    if can_export():
+        for kind in ("svg", "png"):
+            st.download_button(
+                kind.upper(),
+                data=lambda kind=kind: figure.image(kind),
+                file_name=f"{stem}.{kind}",
+                mime="image/svg+xml" if kind == "svg" else "image/png",
+                key=f"{kind}-{name}",
+                on_click="ignore",
+                width="stretch",
+            )
+    else:
+        st.caption("SVG and PNG need Chromium and kaleido on the machine of the dashboard.")
+    st.download_button(
+        "Interactive HTML", data=figure.html, file_name=f"{stem}.html", mime="text/html",
+        key=f"html-{name}", on_click="ignore", width="stretch",
+    )  # fmt: skip
+    st.download_button(
+        "Data (CSV)", data=figure.csv, file_name=f"{stem}.csv", mime="text/csv",
+        key=f"csv-{name}", on_click="ignore", width="stretch",
+    )  # fmt: skip
+
+
+def show_table(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    caption: str = "",
+    height: Literal["auto", "content"] = "auto",
+) -> None:
+    """A table with its download."""
+    st.dataframe(table, hide_index=True, width="stretch", key=f"table-{name}", height=height)
+    text, files = st.columns([0.86, 0.14], vertical_alignment="top")
+    if caption:
+        text.caption(caption)
+    files.download_button(
+        "CSV", data=lambda: table.to_csv(index=False).encode(), file_name=f"{name}.csv",
+        mime="text/csv", key=f"csv-{name}", on_click="ignore", width="stretch",
+    )  # fmt: skip
+
+
+def sections(names: Sequence[str], key: str) -> str:
+    """Parts of a page, one open at a time so that only what is seen is computed."""
+    chosen = st.segmented_control(
+        "Part", list(names), default=names[0], key=key, bind="query-params",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    return str(chosen or names[0])
