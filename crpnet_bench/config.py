@@ -126,7 +126,7 @@ class RunConfig(Settings):
     cohort: str = "demo"
     split: str | None = Field(None, description="a file in splits/; the cohort's default if empty")
     models: tuple[str, ...] = DEFAULT_MODELS
-    primary_model: str = "crpnet"
+    primary_model: str | None = Field(None, description="the first of `models` if empty")
     primary_metric: str = "auc"
     seed: int = Field(0, ge=0)
     tiling: TilingConfig = TilingConfig()
@@ -134,6 +134,13 @@ class RunConfig(Settings):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _primary_is_a_model(self) -> Self:
+        if self.primary_model is not None and self.primary_model not in self.models:
+            hint = did_you_mean(self.primary_model, self.models)
+            raise ValueError(f"primary_model {self.primary_model!r} is not among models; {hint}")
+        return self
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str = "configuration") -> Self:

@@ -174,7 +174,7 @@ def _open_run(
         split=inputs.split,
         split_sha256=inputs.split_sha256,
         models=inputs.models,
-        primary_model=config.primary_model,
+        primary_model=config.primary_model or inputs.models[0],
         primary_metric=config.primary_metric,
         seed=config.seed,
         device=device,

@@ -95,7 +95,7 @@ def print_table(frame: pd.DataFrame, *, title: str = "") -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None or value != value or str(value) == "<NA>":  # noqa: PLR0124 NaN
+    if value is None or str(value) in {"<NA>", "nan", "NaT"}:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
