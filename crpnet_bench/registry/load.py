@@ -267,8 +267,9 @@ def _read_splits(
     for path in sorted((folder / "splits").glob("*.csv")):
         frame, found = read_split(path, known)
         problems += found
-        frames.append(frame.assign(split=path.stem, sha256=split_sha256(path)))
-        warnings += _split_remarks(path.stem, frame, known, excluded) if not found else []
+        if not found:
+            frames.append(frame.assign(split=path.stem, sha256=split_sha256(path)))
+            warnings += _split_remarks(path.stem, frame, known, excluded)
     default = manifest.cohort.default_split
     names = [str(frame["split"].iloc[0]) for frame in frames if len(frame)]
     if default is not None and default not in names and not problems:
