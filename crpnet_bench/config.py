@@ -20,6 +20,7 @@ from crpnet_bench.errors import ConfigError, did_you_mean, shorten
 
 __all__ = [
     "DEFAULT_MODELS",
+    "IMPORTED",
     "EncoderConfig",
     "EvaluationConfig",
     "ModelConfig",
@@ -30,6 +31,11 @@ __all__ = [
     "load_config",
 ]
 
+IMPORTED = "imported:"  # prefix of an outside model's name
+PrimaryMetric = Literal[
+    "auc", "c_index", "hr_per_sd", "hr_high_low", "accuracy", "precision", "recall", "specificity",
+    "auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t",
+]  # fmt: skip
 DEFAULT_MODELS = ("crpnet", "uiss_2002", "ssign", "karakiewicz_refit", "leibovich_2003")
 
 
@@ -73,9 +79,11 @@ class TilingConfig(Settings):
 class EncoderConfig(Settings):
     """How a tile becomes a feature vector."""
 
-    name: str = "resnet50-trunc"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    batch_size: int = Field(8, ge=1)
+    name: str = Field("resnet50-trunc", description="a network by name; the default is shipped")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where it is fast, else float32"
+    )
+    batch_size: int = Field(8, ge=1, description="tiles encoded at a time")
     views: int = Field(
         0, ge=0, description="augmented views of each tile whose features are stored"
     )
@@ -85,9 +93,9 @@ class EncoderConfig(Settings):
 class ModelConfig(Settings):
     """The network: linear to `attention_dim`, tanh, linear, softmax over tiles, MLP."""
 
-    attention_dim: int = Field(128, ge=1)
-    hidden_dim: int = Field(128, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    attention_dim: int = Field(128, ge=1, description="width of the attention layer")
+    hidden_dim: int = Field(128, ge=1, description="width of the classifier's hidden layer")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units left out in training")
     standardize: bool = Field(
         True, description="features minus mean, over standard deviation, of the training tiles"
     )
@@ -96,8 +104,8 @@ class ModelConfig(Settings):
 class TrainConfig(Settings):
     """How the network is fitted; defaults as in the CRPNet article."""
 
-    learning_rate: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
+    learning_rate: float = Field(1e-4, gt=0, description="of Adam")
+    weight_decay: float = Field(1e-5, ge=0, description="of Adam")
     batch_bags: int = Field(64, ge=1, description="bags in one optimizer step")
     iterations: int = Field(300, ge=1, description="optimizer steps")
     inits: int = Field(
@@ -116,19 +124,36 @@ class TrainConfig(Settings):
 class EvaluationConfig(Settings):
     """What is reported."""
 
-    horizons_months: tuple[float, ...] = (36.0, 60.0)
-    level: float = Field(0.95, gt=0.5, lt=1)
+    horizons_months: tuple[float, ...] = Field(
+        (36.0, 60.0), description="times at which censoring-weighted metrics are given"
+    )
+    level: float = Field(0.95, gt=0.5, lt=1, description="confidence level of intervals")
 
 
 class RunConfig(Settings):
     """Everything that decides what `crpnet-bench run` computes."""
 
-    cohort: str = "demo"
+    cohort: str = Field("demo", description="NAME (its newest version) or NAME@VERSION")
+    endpoint: str | None = Field(None, description="the cohort's main endpoint if empty")
     split: str | None = Field(None, description="a file in splits/; the cohort's default if empty")
-    models: tuple[str, ...] = DEFAULT_MODELS
+    models: tuple[str, ...] = Field(
+        DEFAULT_MODELS,
+        min_length=1,
+        description="by name; A+B is their late fusion, imported:NAME an outside model",
+    )
+    imported: dict[str, str] = Field(
+        default_factory=dict,
+        description="NAME = csv file of an outside model: patient_id, risk and, if given, probability",
+    )
     primary_model: str | None = Field(None, description="the first of `models` if empty")
-    primary_metric: str = "auc"
-    seed: int = Field(0, ge=0)
+    primary_metric: PrimaryMetric = Field("auc", description="declared before outcomes are read")
+    primary_horizon_months: float | None = Field(
+        None, gt=0, description="of a primary metric at a horizon, such as auc_t"
+    )
+    seed: int = Field(0, ge=0, description="of all randomness")
+    seeds: int = Field(
+        1, ge=1, description="repeat everything with seed, seed + 1, ...; every member is reported"
+    )
     tiling: TilingConfig = TilingConfig()
     encoder: EncoderConfig = EncoderConfig()
     model: ModelConfig = ModelConfig()
@@ -140,6 +165,30 @@ class RunConfig(Settings):
         if self.primary_model is not None and self.primary_model not in self.models:
             hint = did_you_mean(self.primary_model, self.models)
             raise ValueError(f"primary_model {self.primary_model!r} is not among models; {hint}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _primary_horizon_fits(self) -> Self:
+        horizon, known = self.primary_horizon_months, self.evaluation.horizons_months
+        if not self.primary_metric.endswith("_t"):
+            if horizon is not None:
+                raise ValueError(f"primary_metric {self.primary_metric!r} has no horizon")
+        elif horizon not in known:
+            raise ValueError(
+                f"primary_metric {self.primary_metric!r} needs primary_horizon_months, "
+                f"one of evaluation.horizons_months {list(known)}"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _imported_are_named(self) -> Self:
+        asked = {name.removeprefix(IMPORTED) for name in self.models if name.startswith(IMPORTED)}
+        for name in sorted(asked ^ set(self.imported)):
+            where = "models" if name in self.imported else "imported"
+            raise ValueError(
+                f"{IMPORTED}{name} is missing in {where}: an outside model needs its name in "
+                "models and its file in imported"
+            )
         return self
 
     @classmethod
