@@ -9,7 +9,7 @@ from crpnet_bench.slides.base import Pixels, SlideReader
 from crpnet_bench.slides.grid import Grid
 from crpnet_bench.slides.tiling import TileAudit
 
-__all__ = ["histogram_picture", "overview"]
+__all__ = ["histogram_picture", "overview", "thumbnail"]
 
 _STRIP = 4096  # pixels of the level that is read, a side
 _SHADE = 0.35
@@ -17,7 +17,7 @@ _SHADE = 0.35
 
 def overview(reader: SlideReader, grid: Grid, audit: TileAudit, side: int = 1024) -> Image.Image:
     """The slide at most `side` pixels wide and high; what is not kept is grey and dim."""
-    pixels = _small(reader, side)
+    pixels = thumbnail(reader, side)
     kept = np.zeros(pixels.shape[:2], bool)
     scale_y = pixels.shape[0] / reader.dimensions[1]
     scale_x = pixels.shape[1] / reader.dimensions[0]
@@ -50,8 +50,8 @@ def histogram_picture(audit: TileAudit, width: int = 512, height: int = 256) -> 
     return image
 
 
-def _small(reader: SlideReader, side: int) -> Pixels:
-    """The whole slide, from its coarsest sufficient level, strip by strip."""
+def thumbnail(reader: SlideReader, side: int) -> Pixels:
+    """The whole slide at most `side` pixels wide and high, read strip by strip."""
     width, height = reader.dimensions
     scale = max(width, height) / min(side, max(width, height))
     finer = [
