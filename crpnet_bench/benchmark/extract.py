@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,13 +35,25 @@ from crpnet_bench.errors import RunError, SlideError
 from crpnet_bench.models.encoders import Encoder, load_encoder
 from crpnet_bench.progress import Progress, SilentProgress, Task
 from crpnet_bench.slides.features import (
-    FeatureFile,
     feature_file,
-    read_features,
+    is_complete,
+    read_attributes,
     write_features,
 )
+from crpnet_bench.slides.identity import content_hash
+from crpnet_bench.slides.tiling import TileAudit
 
-__all__ = ["SlideJob", "SlideOutcome", "extract_features", "feature_folder"]
+__all__ = [
+    "IMPORTED",
+    "SlideJob",
+    "SlideOutcome",
+    "extract_features",
+    "feature_folder",
+    "imported_folder",
+]
+
+IMPORTED = "imported:"
+"""Prefix of an encoder name that stands for features of another tool."""
 
 Status = Literal["done", "no tiles", "failed"]
 
@@ -110,6 +122,8 @@ def extract_features(
     Raises:
         ModelError: the encoder cannot be loaded or one tile does not fit into memory.
     """
+    if encoder_config.name.startswith(IMPORTED):
+        return [_imported(job, feature_root, encoder_config.name) for job in slides]
     encoder = load_encoder(encoder_config, device)
     folder = feature_folder(feature_root, tiling, encoder)
     try:
@@ -124,6 +138,28 @@ def extract_features(
             f"features cannot be written to {folder}: {error.strerror or error}; free space or "
             "change its permissions, then run again: finished slides are kept"
         ) from error
+
+
+def imported_folder(feature_root: Path, name: str) -> Path:
+    """Where features of another tool lie, imported under a name."""
+    return feature_root / f"imported-{name.removeprefix(IMPORTED)}"
+
+
+def _imported(job: SlideJob, feature_root: Path, name: str) -> SlideOutcome:
+    """The outcome of a slide whose features were imported, or were not."""
+    work = SlideWork(0, job, imported_folder(feature_root, name), job.slide_id or "")
+    try:
+        work.slide_id = work.slide_id or content_hash(job.path)
+        if not is_complete(work.path):
+            raise SlideError(
+                f"no features imported under {name.removeprefix(IMPORTED)!r}",
+                "bring them in with `crpnet-bench features import`",
+            )
+        return _finished(work, reused=True)
+    except SlideError as error:
+        return SlideOutcome(
+            work.slide_id, job.patient_id, job.path, "failed", error.reason, error.remedy
+        )
 
 
 def _collect(events: Iterable[Event], encoder: Encoder, speed: _Speed) -> list[SlideOutcome]:
@@ -203,14 +239,17 @@ def _stored_dtype(encoder: Encoder) -> type[np.floating[Any]]:
 def _finish(work: SlideWork, encoder: Encoder) -> SlideOutcome:
     """Gather the blocks of a slide into its feature file."""
     parts = work.parts
+    content = _gather(work, parts.read(), encoder)
+    audit = TileAudit(content["grid_entropy"], work.provenance["entropy_threshold"])
     attrs = work.provenance | {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
         "precision": encoder.precision,
         "batch_size": encoder.batch_size,
         "views": encoder.views,
+        **_counts(audit, work.provenance),
     }
-    write_features(work.path, feature_file(_gather(work, parts.read(), encoder), attrs))
+    write_features(work.path, feature_file(content, attrs))
     parts.discard()
     return _finished(work, reused=False)
 
@@ -239,32 +278,43 @@ def _gather(
 
 def _finished(work: SlideWork, *, reused: bool) -> SlideOutcome:
     """The outcome that a feature file tells."""
-    content = read_features(work.path)
-    audit = content.audit
-    status: Status = "done" if audit.n_kept else "no tiles"
-    reason, remedy = ("", "") if audit.n_kept else _why_empty(content)
+    attrs = read_attributes(work.path)
+    kept = int(attrs["n_kept"])
     return SlideOutcome(
         slide_id=work.slide_id,
         patient_id=work.job.patient_id,
         path=work.job.path,
-        status=status,
-        reason=reason,
-        remedy=remedy,
-        n_grid=audit.n_grid,
-        n_masked=audit.n_masked,
-        n_below=audit.n_below,
-        n_kept=audit.n_kept,
-        feature_path=work.path if audit.n_kept else None,
+        status="done" if kept else "no tiles",
+        reason=attrs.get("reason", ""),
+        remedy=attrs.get("remedy", ""),
+        n_grid=attrs.get("n_grid"),
+        n_masked=attrs.get("n_masked"),
+        n_below=attrs.get("n_below"),
+        n_kept=kept,
+        feature_path=work.path if kept else None,
         reused=reused,
-        warnings=tuple(content.attrs["warnings"]),
+        warnings=tuple(attrs["warnings"]),
     )
 
 
-def _why_empty(content: FeatureFile) -> tuple[str, str]:
-    audit = content.audit
+def _counts(audit: TileAudit, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Tile counts and, where none is kept, why."""
+    counts = {
+        "n_grid": audit.n_grid,
+        "n_masked": audit.n_masked,
+        "n_below": audit.n_below,
+        "n_kept": audit.n_kept,
+    }
+    if audit.n_kept:
+        return counts
+    reason, remedy = _why_empty(audit, provenance)
+    return counts | {"reason": reason, "remedy": remedy}
+
+
+def _why_empty(audit: TileAudit, provenance: Mapping[str, Any]) -> tuple[str, str]:
     if audit.n_grid == 0:
-        width, height = content.attrs["dimensions"]
-        side = content.attrs["tile_px_level0"][0]
+        width, height = provenance["dimensions"]
+        side = provenance["tile_px_level0"][0]
         return (
             f"smaller than one tile: {width} x {height} pixels, a tile has {side:.0f}",
             "check the slide's mpp, or use a smaller tiling.tile_px",

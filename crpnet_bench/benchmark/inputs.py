@@ -122,9 +122,14 @@ def extract_cohort(
 
     Slides that were encoded with these settings before are not touched again.
     """
-    jobs = [_job(row) for row in views.slides(home, record.pinned).to_dict("records")]
     outcomes = extract_features(
-        jobs, home.features, tiling, encoder, device=device, workers=workers, progress=progress
+        cohort_jobs(home, record),
+        home.features,
+        tiling,
+        encoder,
+        device=device,
+        workers=workers,
+        progress=progress,
     )
     store_outcomes(home, record, outcomes)
     return tuple(outcomes)
@@ -137,6 +142,11 @@ def failure_lines(slides: Sequence[SlideOutcome]) -> tuple[str, ...]:
         for slide in slides
         if slide.status != "done"
     )
+
+
+def cohort_jobs(home: Home, record: views.CohortRecord) -> list[SlideJob]:
+    """The slides of a registered cohort's included patients."""
+    return [_job(row) for row in views.slides(home, record.pinned).to_dict("records")]
 
 
 def _job(row: Mapping[Any, Any]) -> SlideJob:

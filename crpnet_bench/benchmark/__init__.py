@@ -1,0 +1,1 @@
+"""Where registry, slides and models meet."""
