@@ -68,6 +68,29 @@ class TilingConfig(Settings):
         False, description="store sharpness, ink and dark share of each kept tile"
     )
 
+    def with_scales(self, scales: str) -> TilingConfig:
+        """These settings with wider fields at magnifications such as "20,10,5".
+
+        Raises:
+            ConfigError: the first is not that of `mpp`, or another is not a whole fraction of it.
+        """
+        own = 10.0 / self.mpp
+        try:
+            wanted = [float(part) for part in scales.split(",")]
+            factors = tuple(round(own / scale) for scale in wanted)
+            fits = all(
+                abs(own / scale - factor) < 0.01
+                for scale, factor in zip(wanted, factors, strict=True)
+            )
+        except (ValueError, ZeroDivisionError):
+            fits, factors = False, ()
+        if not fits or factors[0] != 1 or list(factors) != sorted(set(factors)):
+            raise ConfigError(
+                f"--scales {scales!r}: expected {own:g}, which is tiling.mpp = {self.mpp:g}, then "
+                f"smaller magnifications that divide it, such as {own:g},{own / 2:g},{own / 4:g}"
+            )
+        return self.model_copy(update={"context_factors": factors[1:]})
+
     @pydantic.field_validator("context_factors")
     @classmethod
     def _ascending(cls, factors: tuple[int, ...]) -> tuple[int, ...]:
@@ -95,7 +118,9 @@ class ModelConfig(Settings):
 
     attention_dim: int = Field(128, ge=1, description="width of the attention layer")
     hidden_dim: int = Field(128, ge=1, description="width of the classifier's hidden layer")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units left out in training")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of hidden units left out in training"
+    )
     standardize: bool = Field(
         True, description="features minus mean, over standard deviation, of the training tiles"
     )

@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from crpnet_bench import __version__
-from crpnet_bench.cli import cohort, split
+from crpnet_bench.cli import cohort, features, slide, split
+from crpnet_bench.cli.dashboard import dashboard
 from crpnet_bench.cli.evaluate import evaluate
+from crpnet_bench.cli.explain import explain
 from crpnet_bench.cli.extract import extract
 from crpnet_bench.cli.published import audit, reproduce
 from crpnet_bench.cli.run import run
@@ -34,12 +36,16 @@ app = typer.Typer(
 
 app.add_typer(cohort.app)
 app.add_typer(split.app)
+app.add_typer(features.app)
+app.add_typer(slide.app)
 app.command()(score)
 app.command()(extract)
 app.command()(run)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(reproduce)
 app.command()(audit)
+app.command()(dashboard)
 
 
 def _print_version(asked: bool) -> None:

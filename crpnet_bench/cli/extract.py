@@ -25,6 +25,9 @@ def extract(
     cohort: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
     workers: Annotated[int, typer.Option(min=1, help="Slides read at a time.")] = 1,
     encoder: Annotated[str | None, typer.Option(help="Encoder instead of the settings'.")] = None,
+    scales: Annotated[
+        str | None, typer.Option(help="Magnifications, the tiles' first, such as 20,10,5.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, TOML.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     home: HomeOption = None,
@@ -38,9 +41,10 @@ def extract(
 
     where, bars, chosen = open_home(home), progress(), choose_device(device)
     settings = load_config(config)
+    tiling = settings.tiling.with_scales(scales) if scales else settings.tiling
     wanted = settings.encoder.model_copy(update={"name": encoder} if encoder else {})
     outcomes = extract_cohort(
-        where, ensure_cohort(where, cohort, bars), settings.tiling, wanted,
+        where, ensure_cohort(where, cohort, bars), tiling, wanted,
         device=chosen, workers=workers, progress=bars,
     )  # fmt: skip
     unusable = failure_lines(outcomes)

@@ -43,9 +43,9 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Bring in features that another tool made for a cohort's slides, found by file name."""
-    from crpnet_bench.benchmark.builtin import ensure_cohort  # noqa: PLC0415
-    from crpnet_bench.benchmark.feature_exchange import import_features  # noqa: PLC0415
-    from crpnet_bench.benchmark.inputs import cohort_jobs, failure_lines  # noqa: PLC0415
+    from crpnet_bench.benchmark.builtin import ensure_cohort
+    from crpnet_bench.benchmark.feature_exchange import import_features
+    from crpnet_bench.benchmark.inputs import cohort_jobs, failure_lines
 
     where, bars = open_home(home), progress()
     jobs = cohort_jobs(where, ensure_cohort(where, cohort, bars))
@@ -67,7 +67,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the features of a cohort's slides as CLAM or TRIDENT keep them."""
-    from crpnet_bench.benchmark.feature_exchange import (  # noqa: PLC0415
+    from crpnet_bench.benchmark.feature_exchange import (
         cohort_feature_files,
         export_features,
     )

@@ -23,7 +23,7 @@ MppOption = Annotated[
 @app.command()
 def info(slide: SlideArgument, mpp: MppOption = None, as_json: JsonOption = False) -> None:
     """Format, levels, scale and its source, what contradicts it, the grid of tiles."""
-    from crpnet_bench.slides.report import slide_info  # noqa: PLC0415 keeps --help fast
+    from crpnet_bench.slides.report import slide_info
 
     found = slide_info(slide, mpp)
     for text in found["warnings"]:
@@ -45,7 +45,7 @@ def tiles(
     as_json: JsonOption = False,
 ) -> None:
     """Tiles on the grid, spared by the thumbnail mask, below the threshold, kept."""
-    from crpnet_bench.slides.report import slide_tiles  # noqa: PLC0415
+    from crpnet_bench.slides.report import slide_tiles
 
     found = slide_tiles(slide, mpp, threshold, table=out, picture=histogram)
     for text in found["warnings"]:
@@ -62,7 +62,7 @@ def overview(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the slide: kept tiles in colour, dropped ones shaded."""
-    from crpnet_bench.slides.report import slide_overview  # noqa: PLC0415
+    from crpnet_bench.slides.report import slide_overview
 
     found = slide_overview(slide, mpp, threshold, out)
     emit(found, as_json=as_json, text=f"{out}: {found['n_kept']} of {found['n_grid']} tiles kept")
