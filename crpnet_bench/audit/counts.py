@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from crpnet_bench.audit.classifiers import metric_name
 from crpnet_bench.audit.finding import Finding, Verdict
-from crpnet_bench.audit.paper import Bound, Claim, Order, Paper, Rate, Same, Sum
+from crpnet_bench.audit.paper import Bound, Claim, Order, Paper, Rate, Same, Statement, Sum
 from crpnet_bench.audit.printed import Printed
 
 __all__ = ["check_counts", "check_rate"]
@@ -21,6 +21,7 @@ def check_counts(paper: Paper) -> Iterator[Finding]:
     yield from (_bound(entry) for entry in paper.bound)
     yield from (_claim(entry, paper) for entry in paper.claim)
     yield from (_order(entry, paper) for entry in paper.order)
+    yield from (_statement(entry) for entry in paper.statement)
 
 
 def _verdict(holds: bool) -> Verdict:
@@ -162,4 +163,16 @@ def _order(entry: Order, paper: Paper) -> Finding:
         told,
         _verdict(holds) if derivable else "not derivable",
         "" if derivable else "fewer than two of the numbers are printed",
+    )
+
+
+def _statement(entry: Statement) -> Finding:
+    return Finding(
+        f"statement/{entry.group}/{entry.what}",
+        f"{entry.what}, {entry.group}",
+        entry.place,
+        entry.says,
+        "",
+        "not derivable",
+        "no number is printed",
     )

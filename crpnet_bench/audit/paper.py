@@ -42,6 +42,7 @@ __all__ = [
     "Rate",
     "Same",
     "SampleSize",
+    "Statement",
     "Sum",
     "load_paper",
     "shipped_cohort",
@@ -260,6 +261,15 @@ class Power(Entry):
     printed: RateCell
 
 
+class Statement(Entry):
+    """What a paper says without a number; kept so that readers find it beside what is computed."""
+
+    what: str
+    group: str
+    place: str
+    says: str
+
+
 class BaselineRow(Entry):
     """One characteristic: counts by level, means with SD, or medians with quartiles."""
 
@@ -323,11 +333,17 @@ class Paper(Entry):
     hazard_ratio: tuple[HazardRatio, ...] = ()
     sample_size: tuple[SampleSize, ...] = ()
     power: tuple[Power, ...] = ()
+    statement: tuple[Statement, ...] = ()
     baseline: tuple[Baseline, ...] = ()
 
     def classifier_of(self, model: str, group: str) -> Classifier | None:
         """The entry of a model in a group, or None."""
         found = (c for c in self.classifier if c.model == model and c.group == group)
+        return next(found, None)
+
+    def statement_of(self, what: str, group: str) -> Statement | None:
+        """What is said of a quantity in a group, or None."""
+        found = (s for s in self.statement if s.what == what and s.group == group)
         return next(found, None)
 
     def baseline_of(self, group: str) -> Baseline:

@@ -8,7 +8,6 @@ paper", the last with its range over many simulated cohorts that all match the p
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -35,10 +34,12 @@ from crpnet_bench.progress import Progress, SilentProgress
 from crpnet_bench.results import write_atomically
 from crpnet_bench.stats.baseline import BaselineRow as TableRow
 from crpnet_bench.stats.baseline import BaselineTable, baseline_table
+from crpnet_bench.stats.correlations import correlation
 from crpnet_bench.stats.discrimination import compare_auc, roc_auc
 from crpnet_bench.synthetic.changhai import (
     COHORT_NAME,
     MODELS,
+    T_STAGES,
     column_of,
     level_of,
     load_article,
@@ -81,6 +82,7 @@ WHAT_IT_IS = (
 _RATES = ("accuracy", "precision", "recall", "fpr", "fnr")
 _AUC_TOLERANCE, _C_TOLERANCE = 0.005, 0.01
 _SCORES = ("UISS", "SSIGN", "Karakiewicz")
+_CORRELATED = ("WHO/ISUP grade", "T stage", "tumor diameter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class Comparison:
             tolerance); None where the article does not determine it.
         numbers: the recomputed numbers, unrounded: value, low, high.
         spread: range over simulated cohorts of what is not determined.
-        explanation: why they differ.
+        note: the method, or why there is no number.
+        explanation: what the list of differences says of it.
     """
 
     key: str
@@ -114,7 +117,13 @@ class Comparison:
     agrees: bool | None
     numbers: tuple[float, ...] = ()
     spread: str = ""
+    note: str = ""
     explanation: str = ""
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it differs, or is explained although the article does not determine it."""
+        return self.agrees is False or bool(self.explanation)
 
     def as_record(self) -> dict[str, Any]:
         """For JSON: not-a-number becomes None."""
@@ -155,6 +164,7 @@ def to_frame(rows: Iterable[Comparison]) -> pd.DataFrame:
             "mark": row.mark,
             "range": row.spread,
             "agrees": agreement[row.agrees],
+            "note": row.note,
             "explanation": row.explanation,
         }
         for row in rows
@@ -182,16 +192,19 @@ def document(rows: Iterable[Comparison]) -> dict[str, Any]:
 def report(rows: Iterable[Comparison]) -> str:
     """Every row as a line, table by table, then the differences with their explanation."""
     listed = list(rows)
-    lines: list[str] = []
-    for part, members in itertools.groupby(listed, key=lambda row: (row.part, row.group)):
-        lines += ["", f"{part[0]}, {part[1]}"]
-        lines += [_line(row) for row in members]
-    lines += ["", "Differences and what explains them"]
+    tables: dict[str, list[str]] = {}
+    explained: dict[str, list[str]] = {}
     for row in listed:
-        if row.agrees is False or (row.mark == UNDETERMINED and row.published and row.explanation):
-            lines.append(f"  {row.what}, {row.group}: {row.published} / {row.recomputed}")
-            lines += textwrap.wrap(row.explanation, 100, initial_indent=" " * 6,
-                                   subsequent_indent=" " * 6)  # fmt: skip
+        tables.setdefault(f"{row.part}, {row.group}", []).append(_line(row))
+        if row.is_difference:
+            told = f"  {row.what}, {row.group}: printed {row.published}, here {row.recomputed}"
+            explained.setdefault(row.explanation, []).append(told)
+    lines = [line for title, members in tables.items() for line in ("", title, *members)]
+    lines += ["", "Differences, and what explains them"]
+    for explanation, members in explained.items():
+        indent = " " * 6
+        lines += members
+        lines += textwrap.wrap(explanation, 100, initial_indent=indent, subsequent_indent=indent)
     counts = ", ".join(f"{mark}: {count}" for mark, count in summary(listed).items())
     return "\n".join([*lines, "", counts])
 
@@ -199,9 +212,10 @@ def report(rows: Iterable[Comparison]) -> str:
 def _line(row: Comparison) -> str:
     agreement = {True: "=", False: "differs", None: ""}[row.agrees]
     spread = f" [{row.spread}]" if row.spread else ""
+    note = f" ({row.note})" if row.note else ""
     return (
         f"  {row.what:<52} {row.published or '-':<26} {row.recomputed or '-':<26} "
-        f"{agreement:<8} {row.mark}{spread}"
+        f"{agreement:<8} {row.mark}{spread}{note}"
     ).rstrip()
 
 
@@ -249,8 +263,7 @@ def _explained(row: Comparison, ranges: pd.DataFrame) -> Comparison:
     spread = _spread(row, ranges) if row.mark == UNDETERMINED else ""
     differs = row.agrees is False or row.mark == UNDETERMINED
     said = explain(row.key, load_differences()) if differs and row.published else ""
-    joined = "; ".join(text for text in (row.explanation, said) if text)
-    return replace(row, spread=spread, explanation=joined)
+    return replace(row, spread=spread, explanation=said)
 
 
 def _spread(row: Comparison, ranges: pd.DataFrame) -> str:
@@ -280,10 +293,9 @@ def _rows(paper: Paper, run: PublishedRun) -> Iterator[Comparison]:
     yield from _c_order(paper, run)
     for ratio in paper.hazard_ratio:
         yield _hazard_ratio(ratio, run)
-    yield from _risk_groups(run)
+    yield from _statements(paper, run)
     yield from _patients(run)
     for group in GROUPS:
-        yield from _paired(group, run)
         yield from _baseline(paper, group, run)
     yield from _sizes(paper)
 
@@ -327,7 +339,7 @@ def _auc(entry: Classifier, cell: PrintedEstimate, run: PublishedRun) -> Iterato
     yield Comparison(
         f"{key}/exact binomial", "Table 1", group, f"{model} AUC, exact binomial interval",
         entry.place, interval, f"{limits[0]:.3f}-{limits[1]:.3f}", BY_CONSTRUCTION,
-        close <= _AUC_TOLERANCE, limits, explanation="the article's own method",
+        close <= _AUC_TOLERANCE, limits, note="the article's own method",
     )  # fmt: skip
     yield Comparison(
         f"{key}/DeLong", "Table 1", group, f"{model} AUC, DeLong interval", entry.place, interval,
@@ -362,7 +374,7 @@ def _c_order(paper: Paper, run: PublishedRun) -> Iterator[Comparison]:
         yield Comparison(
             f"order/{entry.group}/{entry.what}", "C-index", entry.group, "order of the C-indices",
             entry.place, " > ".join(entry.highest_first), " > ".join(found), BY_CONSTRUCTION,
-            found == printed, explanation="necrosis is not published, so it is not simulated",
+            found == printed, note="necrosis is not published, so it is not simulated",
         )  # fmt: skip
         for model in printed[1:]:
             yield Comparison(
@@ -391,25 +403,42 @@ def _hazard_ratio(entry: HazardRatio, run: PublishedRun) -> Comparison:
         UNDETERMINED,
         None,
         numbers,
-        explanation="" if known else "not published by patient group, so it is not simulated",
+        note="" if known else "not published by patient group, so it is not simulated",
     )
 
 
-def _risk_groups(run: PublishedRun) -> Iterator[Comparison]:
-    scored = run.scored("validation", "CRPNet")
-    high = int(scored.loc[scored["risk_group"] == "high", "outcome"].sum())
-    total = int(scored["outcome"].sum())
-    yield Comparison(
-        "risk groups/validation/CRPNet", "risk groups", "validation",
-        "CRPNet recurrences above the median risk", "Figure 3B; standard error of log 12.078",
-        "18 of 19", f"{high} of {total}", BY_CONSTRUCTION, (high, total) == (18, 19),
-    )  # fmt: skip
+def _statements(paper: Paper, run: PublishedRun) -> Iterator[Comparison]:
+    """What the article says without a number, beside the number."""
     for group in GROUPS:
-        value, _, _ = run.estimate(group, "CRPNet", "logrank_p")
-        yield Comparison(
-            f"logrank/{group}/CRPNet", "risk groups", group, "CRPNet log-rank P of the halves",
-            "Abstract", "< 0.001", _p(value), UNDETERMINED, None, (value,),
-        )  # fmt: skip
+        yield from _risk_groups(paper, group, run)
+        for model in _SCORES:
+            yield _paired(paper, group, model, run)
+        for variable in _CORRELATED:
+            yield _correlation(paper, group, variable, run)
+
+
+def _beside(
+    paper: Paper, key: str, group: str, what: str, recomputed: str, numbers: tuple[float, ...]
+) -> Comparison:
+    """A row of a statement; without one in this group nothing is published."""
+    said = paper.statement_of(what, group)
+    return Comparison(
+        key, "statements without a number", group, what, said.place if said else "",
+        said.says if said else "", recomputed, UNDETERMINED, None, numbers,
+    )  # fmt: skip
+
+
+def _risk_groups(paper: Paper, group: str, run: PublishedRun) -> Iterator[Comparison]:
+    value, _, _ = run.estimate(group, "CRPNet", "logrank_p")
+    what = "log-rank P of the CRPNet risk groups"
+    yield _beside(paper, f"logrank/{group}/CRPNet", group, what, _p(value), (value,))
+    what = "CRPNet recurrences above the median risk"
+    if paper.statement_of(what, group):
+        scored = run.scored(group, "CRPNet")
+        high = int(scored.loc[scored["risk_group"] == "high", "outcome"].sum())
+        told = f"{high} of {int(scored['outcome'].sum())}"
+        row = _beside(paper, f"risk groups/{group}/CRPNet", group, what, told, ())
+        yield replace(row, mark=BY_CONSTRUCTION, agrees=told == row.published)
 
 
 def _patients(run: PublishedRun) -> Iterator[Comparison]:
@@ -429,22 +458,43 @@ def _patients(run: PublishedRun) -> Iterator[Comparison]:
         )  # fmt: skip
 
 
-def _paired(group: str, run: PublishedRun) -> Iterator[Comparison]:
-    mine = run.scored(group, "CRPNet")
-    for model in _SCORES:
-        other = run.scored(group, model)
-        test = compare_auc(
-            mine["outcome"].to_numpy(),
-            mine["risk"].to_numpy(np.float64),
-            other["risk"].to_numpy(np.float64),
-        )
-        value = math.nan if test.p_value is None else float(test.p_value)
-        yield Comparison(
-            f"paired/{group}/{model}", "paired tests", group,
-            f"CRPNet against {model}, paired DeLong P",
-            "Results, Predictive performance of CRPNet", "significantly outperform", _p(value),
-            UNDETERMINED, None, (value,),
-        )  # fmt: skip
+def _paired(paper: Paper, group: str, model: str, run: PublishedRun) -> Comparison:
+    mine, other = run.scored(group, "CRPNet"), run.scored(group, model)
+    test = compare_auc(
+        mine["outcome"].to_numpy(),
+        mine["risk"].to_numpy(np.float64),
+        other["risk"].to_numpy(np.float64),
+    )
+    value = _known(test.p_value)
+    row = _beside(
+        paper,
+        f"paired/{group}/{model}",
+        group,
+        f"CRPNet against {model}",
+        f"P {_p(value)}",
+        (value,),
+    )
+    return replace(row, note="DeLong's paired test")
+
+
+def _correlation(paper: Paper, group: str, variable: str, run: PublishedRun) -> Comparison:
+    mine = run.scored(group, "CRPNet").merge(run.cohort.clinical, on="patient_id")
+    values = {
+        "WHO/ISUP grade": mine["grade"],
+        "T stage": mine["pT"].map(T_STAGES.index),
+        "tumor diameter": mine["diameter_mm"],
+    }[variable]
+    found = correlation(mine["risk"].to_numpy(np.float64), values.to_numpy(np.float64), "spearman")
+    value = _known(found.value)
+    row = _beside(
+        paper,
+        f"correlation/{group}/{variable}",
+        group,
+        f"correlation of CRPNet with {variable}",
+        f"{value:.2f} (P {_p(_known(found.p_value))})",
+        (value,),
+    )
+    return replace(row, note="Spearman")
 
 
 # --- Supplementary tables -------------------------------------------------------------------
@@ -533,7 +583,7 @@ def _p_value(
         mark,
         None if mark == UNDETERMINED else printed.agrees(value),
         (value,),
-        explanation=method,
+        note=method,
     )
 
 
@@ -546,7 +596,7 @@ def _sizes(paper: Paper) -> Iterator[Comparison]:
                 finding.key, "sample size", "training", finding.what, finding.place,
                 finding.printed, finding.recomputed, COUNTED,
                 None if apart else finding.verdict == "consistent",
-                explanation=finding.explanation,
+                note=finding.explanation,
             )  # fmt: skip
 
 

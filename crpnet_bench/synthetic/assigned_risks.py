@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Band", "assign_risks", "pair_area"]
+__all__ = ["AreaNotReachedError", "Band", "assign_risks", "pair_area"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -20,7 +20,11 @@ Floats = NDArray[np.float64]
 
 _TOLERANCE = 0.003
 _DETOUR = 0.02  # share of steps away from the goal: few levels leave dead ends
-_MOST_STEPS = 50_000
+_MOST_STEPS = 20_000
+
+
+class AreaNotReachedError(ValueError):
+    """The bands do not allow the area, or the search was unlucky: draw again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Band:
 
 
 def assign_risks(
-    event: Bools, bands: tuple[Band, ...], auc: float, severity: Floats, rng: np.random.Generator
+    event: Bools, bands: tuple[Band, ...], auc: float, tendency: Floats, rng: np.random.Generator
 ) -> tuple[Ints, Bools]:
     """Risks and classes of shape (patients,).
 
@@ -43,22 +47,24 @@ def assign_risks(
         event: who recurred; as many as the bands hold events.
         bands: ascending and not overlapping.
         auc: the area to reach, to 0.003.
-        severity: a clinical tendency; the more severe get the higher bands more often.
+        tendency: order of risk among patients of one outcome; what models share of it is
+            how far their risks agree.
         rng: source of randomness.
 
     Raises:
-        ValueError: the bands do not allow this AUC.
+        AreaNotReachedError: the bands do not allow this AUC, or it was not found.
     """
     band_of = np.empty(len(event), dtype=np.int64)
-    tendency = severity + rng.normal(scale=1.0, size=len(event))
+    height = np.empty(len(event))
     for recurred in (True, False):
         members = np.flatnonzero(event == recurred)
-        sizes = [band.events if recurred else band.others for band in bands]
         members = members[np.argsort(tendency[members], kind="stable")]
+        sizes = [band.events if recurred else band.others for band in bands]
         band_of[members] = np.repeat(np.arange(len(bands)), sizes)
+        # Within a band, too, the risk follows the tendency.
+        height[members] = np.concatenate([np.sort(rng.beta(2.0, 2.0, size=n)) for n in sizes])
     lowest = np.array([band.lowest for band in bands])[band_of]
     highest = np.array([band.highest for band in bands])[band_of]
-    height = rng.beta(2.0, 2.0, size=len(event))
     risk = lowest + np.floor(height * (highest - lowest + 1)).astype(np.int64)
     risk = _reach(event, risk, lowest, highest, auc, rng)
     return risk, np.array([band.positive for band in bands])[band_of]
@@ -88,7 +94,9 @@ def _reach(
         if no_worse or rng.random() < _DETOUR:
             risk[patient] = moved
             area += change
-    raise ValueError(f"no risks with an AUC of {auc} within these bands; reached {area:.4f}")
+    raise AreaNotReachedError(
+        f"no risks with an AUC of {auc} within these bands; reached {area:.4f}"
+    )
 
 
 def _change(event: Bools, risk: Ints, patient: int, moved: int) -> float:

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from crpnet_bench.audit.classifiers import confusion_tables
 from crpnet_bench.audit.paper import BaselineRow, Paper, load_paper, shipped_cohort
+from crpnet_bench.errors import InputError
 from crpnet_bench.results import write_atomically
-from crpnet_bench.synthetic.assigned_risks import Band, assign_risks
+from crpnet_bench.synthetic.assigned_risks import AreaNotReachedError, Band, assign_risks
 from crpnet_bench.synthetic.follow_up import ConcordanceTarget, draw_times, search_times
 from crpnet_bench.synthetic.printed_margins import layouts, place, with_mean_sd, with_quartiles
 
@@ -93,6 +94,7 @@ _HIGH_EVENTS = 18  # of 19: the standard error of log 12.078 fits no other split
 _LOW_HALF_ENDS = 2499
 _TOLERANCE, _MARGIN = 0.006, 0.004
 _ATTEMPTS = 40
+_MOST_AGREEMENT = 0.95
 _GRADES = {"Stage I": 1, "Stage II": 2, "Stage III": 3, "Stage IV": 4}
 
 
@@ -154,12 +156,17 @@ def make_changhai_sim(folder: Path, seed: int = 0) -> Path:
 
 
 def simulate_changhai(seed: int = 0, article: Paper | None = None) -> SimulatedChanghai:
-    """Simulate the cohort; every condition is checked before it is returned.
+    """Simulate the cohort; whatever cannot be placed or reached raises, nothing is returned half.
 
     Args:
         seed: any whole number from 0.
         article: the printed figures; read from the shipped file if not given.
+
+    Raises:
+        InputError: a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed: found {seed}; expected a whole number from 0")
     paper = article or load_article()
     rng = np.random.default_rng(np.random.SeedSequence([seed, 183, 75]))
     groups = {name: _simulate_group(paper, name, rng) for name in _ROLES}
@@ -189,7 +196,10 @@ def _simulate_group(paper: Paper, name: str, rng: np.random.Generator) -> _Group
     event = clinical["recurrence"].to_numpy(dtype=np.bool_)
     for _ in range(_ATTEMPTS):
         scored = _scored(paper, name, event, rng)
-        risks, positive = _assigned(paper, name, clinical, scored, rng)
+        try:
+            risks, positive = _assigned(paper, name, clinical, scored, rng)
+        except AreaNotReachedError:
+            continue
         order = _order_of(paper, name, clinical, scored, risks)
         target = ConcordanceTarget(order, event, _printed_c(paper, name), _TOLERANCE, _MARGIN)
         times = search_times(target, draw_times(event, rng), rng)
@@ -318,6 +328,10 @@ def _assigned(
     part = clinical[scored]
     event = part["recurrence"].to_numpy(dtype=np.bool_)
     severity = _severity(part["diameter_mm"].to_numpy(), part["pT"].to_numpy(dtype="<U3"))
+    # How far the four models agree is not published, and decides every paired comparison: it
+    # is drawn anew for each cohort, from nothing in common to almost everything.
+    agreement = rng.uniform(0.0, _MOST_AGREEMENT)
+    common = 0.5 * severity / severity.std() + rng.normal(size=len(severity))
     risks: dict[str, NDArray[np.int64]] = {}
     positive: dict[str, Bools] = {}
     for model in MODELS:
@@ -326,7 +340,9 @@ def _assigned(
             raise ValueError(f"the figures hold no AUC of {model} in {name}")
         table = confusion_tables(entry).best
         bands = _bands(model, name, table.tp, table.fp, table.fn, table.tn)
-        risk, called = assign_risks(event, bands, entry.auc.value.value, severity, rng)
+        own = rng.normal(size=len(severity))
+        tendency = agreement * common + (1 - agreement) * own
+        risk, called = assign_risks(event, bands, entry.auc.value.value, tendency, rng)
         risks[model] = np.full(len(clinical), -1, dtype=np.int64)
         positive[model] = np.zeros(len(clinical), dtype=np.bool_)
         risks[model][scored], positive[model][scored] = risk, called

@@ -20,7 +20,7 @@ from crpnet_bench.stats.study_size import power_logistic
 N, EVENTS = 120, 40
 COUNTS = {"New": (32, 8, 8, 72), "Old": (24, 14, 16, 66), "Age": (20, 20, 20, 60)}
 AUCS = {"New": 0.884, "Old": 0.741, "Age": 0.662}
-# No share is a tie between two roundings. P values: R's chisq.test(correct = FALSE) of these counts.
+# No share is a tie between two roundings. P values: R's chisq.test(correct = FALSE).
 SEX = {"men": (46, 29), "women": (34, 11)}
 GRADE = {"1": (18, 5), "2": (44, 20), "3": (18, 15)}
 

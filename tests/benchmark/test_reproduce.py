@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,8 @@ def test_marks_say_where_a_number_comes_from(rows: dict[str, Comparison]):
         "hazard_ratio/validation/CRPNet": UNDETERMINED,
         "paired/validation/Karakiewicz": UNDETERMINED,
         "baseline/training/BMI (kg/m2)/p": UNDETERMINED,
+        "correlation/training/T stage": UNDETERMINED,
+        "risk groups/validation/CRPNet": BY_CONSTRUCTION,
     }
     assert {key: rows[key].mark for key in marks} == marks
     assert {row.mark for row in rows.values()} == set(MARKS)
@@ -147,7 +151,7 @@ def test_risk_groups_are_halves_by_the_groups_own_median():
 def test_text_and_document(rows: dict[str, Comparison]):
     listed = list(rows.values())
     text = report(listed)
-    assert "Differences and what explains them" in text
+    assert "Differences, and what explains them" in text
     assert "(17)" in text
     assert all(mark in text for mark in MARKS)
     loaded = json.loads(json.dumps(document(listed), allow_nan=False))
@@ -157,3 +161,12 @@ def test_text_and_document(rows: dict[str, Comparison]):
     frame = to_frame(listed)
     assert isinstance(frame, pd.DataFrame)
     assert len(frame) == len(listed)
+
+
+def test_needs_neither_torch_nor_openslide():
+    code = (
+        "import sys, crpnet_bench.benchmark.reproduce;"
+        "print([m for m in ('torch', 'torchvision', 'openslide') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from crpnet_bench.audit.classifiers import confusion_tables
+from crpnet_bench.errors import InputError
 from crpnet_bench.synthetic.changhai import (
     MODELS,
     T_STAGES,
@@ -158,6 +159,11 @@ def test_nine_training_patients_have_no_prediction_and_say_so():
 
 def test_seeds_differ_in_what_is_not_printed():
     assert not cohort(0).clinical.equals(cohort(1).clinical)
+
+
+def test_negative_seed_is_refused():
+    with pytest.raises(InputError, match="seed: found -1"):
+        simulate_changhai(-1, ARTICLE)
 
 
 def test_unpublished_variables_are_not_invented():
