@@ -1,0 +1,43 @@
+"""`crpnet-bench explain`: pictures of where the network looked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from crpnet_bench.cli.common import (
+    FAILURES_RECORDED,
+    HomeOption,
+    JsonOption,
+    emit,
+    open_home,
+    progress,
+    warn,
+)
+
+__all__ = ["explain"]
+
+
+def explain(
+    run: Annotated[str, typer.Argument(help="Run, as `run` named it.")],
+    slide: Annotated[
+        str | None, typer.Option(help="One slide's id, or the beginning of it [all].")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="One model [all that read tiles].")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Thumbnail, attention overlay, GeoJSON and most attended tiles of a run's slides."""
+    from crpnet_bench.benchmark.explain import explain_run
+
+    where = open_home(home)
+    drawn = explain_run(where, run, slide, model, progress())
+    for one in drawn:
+        if one.failure or one.warning:
+            warn(f"{one.patient_id}, slide {one.slide_id[:12]}: {one.failure or one.warning}")
+    failed = sum(one.failure is not None for one in drawn)
+    text = f"{len(drawn) - failed} slides drawn in {where.runs / run / 'explain'}"
+    emit({"slides": [asdict(one) for one in drawn]}, as_json=as_json, text=text)
+    raise typer.Exit(FAILURES_RECORDED if failed else 0)
