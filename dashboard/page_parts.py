@@ -269,7 +269,7 @@ def headline(title: str, sample: Sample | None = None) -> None:
 # ---------------------------------------------------------------- figures and tables
 
 
-def show_figure(figure: Figure, *, key: str = "") -> None:
+def show_figure(figure: Figure, *, key: str = "", narrow: bool = False) -> None:
     """A figure with its caption and downloads."""
     name = key or figure.file_stem
     paper = "dark" if st.context.theme.type == "dark" else "light"
@@ -277,9 +277,10 @@ def show_figure(figure: Figure, *, key: str = "") -> None:
         figure.on(paper), width="stretch", theme=None, key=f"plot-{name}", config=_CHART,
         alt=figure.caption,
     )  # fmt: skip
-    text, files = st.columns([0.86, 0.14], vertical_alignment="top")
+    text, files = st.columns([0.82, 0.18] if narrow else [0.86, 0.14], vertical_alignment="top")
     text.caption(figure.caption)
-    with files.popover("Download", width="stretch", key=f"files-{name}"):
+    label = ":material/download:" if narrow else "Download"
+    with files.popover(label, width="stretch", key=f"files-{name}", help="Download"):
         _downloads(figure, name)
 
 

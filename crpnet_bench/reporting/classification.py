@@ -150,22 +150,19 @@ def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300
     known = {model: found for model, found in counts.items() if found is not None}
     if not known:
         return empty_figure(name, "No model gives classes for these patients.")
-    titles = [f"<b>{model_title(model)}</b>" for model in known]
+    titles = [f"<b>{model_title(model).replace(' (', '<br>(')}</b>" for model in known]
     plot = make_subplots(
         rows=1, cols=len(known), subplot_titles=titles, horizontal_spacing=0.5 / (10 + len(known))
     )
     for column, (model, cells) in enumerate(known.items(), start=1):
         plot.add_trace(_matrix(cells, model_color(model)), row=1, col=column)
-        plot.update_yaxes(
-            autorange="reversed", showticklabels=column == 1, ticks="", row=1, col=column
-        )
-        plot.update_xaxes(
-            title="Predicted" if len(known) < 7 else None, ticks="", row=1, col=column
-        )
+        plot.update_yaxes(showticklabels=column == 1, row=1, col=column)
     dress(plot, height=height)
-    plot.update_layout(showlegend=False, margin={"t": 40})
-    plot.update_xaxes(showline=False)
-    plot.update_yaxes(showline=False)
+    plot.update_layout(showlegend=False, margin={"t": 46})
+    plot.update_xaxes(
+        title="Predicted" if len(known) < 7 else None, showline=False, showgrid=False, ticks=""
+    )
+    plot.update_yaxes(autorange="reversed", showline=False, showgrid=False, ticks="")
     table = pd.DataFrame([{"model": model, **cells} for model, cells in known.items()])
     left = [model_title(model) for model in models if model not in known]
     without = f" Without classes: {', '.join(left)}." if left else ""
@@ -193,8 +190,8 @@ def _matrix(cells: Mapping[str, int], color: str) -> go.Heatmap:
         y=["Event", "No event"],
         text=text,
         texttemplate="%{text}",
-        textfont={"size": 14},
-        colorscale=[[0, with_alpha(color, 0.04)], [1, with_alpha(color, 0.55)]],
+        textfont={"size": 14, "color": "#1B2733"},
+        colorscale=[[0, _paler(color, 0.06)], [1, _paler(color, 0.6)]],
         zmin=0,
         zmax=1,
         showscale=False,
@@ -202,6 +199,12 @@ def _matrix(cells: Mapping[str, int], color: str) -> go.Heatmap:
         ygap=3,
         hovertemplate="recorded: %{y}, predicted: %{x}<br>%{text}<extra></extra>",
     )
+
+
+def _paler(color: str, strength: float) -> str:
+    """The colour mixed with white, so that dark text can be read on it on any page."""
+    mixed = [int(color[place : place + 2], 16) * strength + 255 * (1 - strength) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(part):02x}" for part in mixed)
 
 
 def _share(part: int, whole: int) -> float:

@@ -72,12 +72,16 @@ def _flow_text(row: object) -> str:
     step, reason = str(getattr(row, "step", "")), getattr(row, "reason", None)
     patients, events = getattr(row, "patients", 0), getattr(row, "events", 0)
     slides = getattr(row, "slides", None)
-    parts = [f"{patients} patients", f"{events} events"] if patients else []
+    parts = [_counted(patients, "patient"), _counted(events, "event")] if patients else []
     if slides is not None and not pd.isna(slides):
-        parts.append(f"{slides} slides")
+        parts.append(_counted(slides, "slide"))
     title = step.capitalize() if reason is None or pd.isna(reason) else f"{step.capitalize()}"
     why = "" if reason is None or pd.isna(reason) else f": {_short(str(reason))}"
     return f"<b>{title}</b>{why}<br>{', '.join(parts)}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _short(text: str, longest: int = 48) -> str:
@@ -219,6 +223,7 @@ def _histogram(
     }  # fmt: skip
     if column in _NUMBERS:
         return go.Histogram(x=values.astype(float), nbinsx=18, **look)
-    text = values.map(lambda value: {True: "yes", False: "no"}.get(value, str(value)))
+    flags = pd.api.types.is_bool_dtype(values.dtype)
+    text = values.map({True: "yes", False: "no"}) if flags else values.astype(str)
     counts = text.value_counts().sort_index()
     return go.Bar(x=counts.index.astype(str), y=counts.to_numpy(), **look)

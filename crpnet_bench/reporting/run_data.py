@@ -6,7 +6,7 @@ evaluate RUN --where ...` and a document show the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,9 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.clinical_groups import clinical_groups
 from crpnet_bench.reporting.names import ROLE_TITLES
-from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
+from crpnet_bench.results import PREDICTION_COLUMNS, RunRecord
 
-__all__ = ["PatientSet", "RunData", "Sample", "filtered_metrics", "run_data", "take"]
+__all__ = ["PatientSet", "RunData", "Sample", "run_data", "take"]
 
 _ORDER = ("validation", "test", "external", "train")
 
@@ -251,16 +251,3 @@ def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:
         settings=EvaluationConfig.model_validate(data.record.config.get("evaluation", {})),
         endpoint=data.record.endpoint,
     )
-
-
-def filtered_metrics(home: Home, run_id: str, where: str = "") -> pd.DataFrame:
-    """All metrics of a run for the patients of a rule; of everybody without one.
-
-    Raises:
-        NotFoundError: no such run.
-        InputError: the rule cannot be read, or names an unknown column.
-    """
-    data = run_data(home, run_id)
-    parts: Sequence[pd.DataFrame] = [take(data, one, where).metrics for one in data.sets]
-    rows = [row for part in parts for row in part.to_dict("records")]
-    return conform(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), METRIC_COLUMNS)

@@ -39,7 +39,7 @@ def kaplan_meier_figure(
     event: str,
     *,
     height: int = 520,
-    with_table: bool = True,
+    narrow: bool = False,
 ) -> Figure:
     """Curves with interval bands, censor ticks and the numbers at risk below.
 
@@ -48,17 +48,16 @@ def kaplan_meier_figure(
         name: stem of the figure's files.
         event: the endpoint, for the axis.
         height: pixels.
-        with_table: whether to show the numbers at risk.
+        narrow: for half a page: fewer times, numbers at risk without events and censored.
     """
     curves = {level: curve for level, curve in survival.curves.items() if curve.n}
     if not curves:
         return empty_figure(name, "No group has enough patients to be drawn.")
-    ticks = _year_ticks(max(float(curve.time[-1]) for curve in curves.values()))
-    plot = _axes(ticks, len(curves), height, with_table=with_table)
+    ticks = _year_ticks(max(float(curve.time[-1]) for curve in curves.values()), narrow=narrow)
+    plot = _axes(ticks, len(curves), height)
     for place, (level, curve) in enumerate(curves.items()):
         _draw_curve(plot, level, curve, group_color(level, place), _DASHES[place % 6])
-    if with_table:
-        _draw_numbers(plot, curves, ticks)
+    _draw_numbers(plot, curves, ticks, narrow=narrow)
     plot.update_yaxes(
         title=f"{_free(event)}, %", range=[0, 103], tickvals=[0, 25, 50, 75, 100], row=1, col=1
     )
@@ -69,22 +68,21 @@ def _free(event: str) -> str:
     return {"OS": "Alive", "DSS": "Free of cancer death"}.get(event, "Free of recurrence")
 
 
-def _year_ticks(longest: float) -> list[float]:
-    step = _YEAR if longest <= 10 * _YEAR else 2 * _YEAR
+def _year_ticks(longest: float, *, narrow: bool = False) -> list[float]:
+    step = _YEAR if longest <= 10 * _YEAR and not narrow else 2 * _YEAR
     return [float(month) for month in np.arange(0, longest + step * 0.999, step)]
 
 
-def _axes(ticks: Sequence[float], groups: int, height: int, *, with_table: bool) -> go.Figure:
-    plot = make_subplots(rows=2 if with_table else 1, cols=1, shared_xaxes=True)
+def _axes(ticks: Sequence[float], groups: int, height: int) -> go.Figure:
+    plot = make_subplots(rows=2, cols=1, shared_xaxes=True)
     dress(plot, height=height)
     reach = [-0.045 * ticks[-1], ticks[-1] * 1.04]
     plot.update_xaxes(range=reach, tickvals=list(ticks), zeroline=False)
     plot.update_xaxes(title="Months", showticklabels=True, title_standoff=2, row=1, col=1)
-    if with_table:
-        inner = height - 44
-        below, gap = _ROW_PIXELS * groups / inner, _GAP_PIXELS / inner
-        plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
-        plot.update_yaxes(domain=[0, below], row=2, col=1)
+    inner = height - 44
+    below, gap = _ROW_PIXELS * groups / inner, _GAP_PIXELS / inner
+    plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
+    plot.update_yaxes(domain=[0, below], row=2, col=1)
     return plot
 
 
@@ -140,6 +138,7 @@ def _band(time: Floats, low: Floats, high: Floats, color: str) -> go.Scatter:
         y=100 * np.concatenate((upper, lower[::-1])),
         fill="toself",
         fillcolor=with_alpha(color, 0.14),
+        mode="lines",
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
@@ -163,7 +162,11 @@ def _censor_marks(level: str, curve: KaplanMeier, color: str) -> go.Scatter:
 
 
 def _draw_numbers(
-    plot: go.Figure, curves: Mapping[str, KaplanMeier], ticks: Sequence[float]
+    plot: go.Figure,
+    curves: Mapping[str, KaplanMeier],
+    ticks: Sequence[float],
+    *,
+    narrow: bool,
 ) -> None:
     for level, curve in curves.items():
         points = curve.at(list(ticks))
@@ -172,7 +175,12 @@ def _draw_numbers(
                 x=list(ticks),
                 y=[level] * len(ticks),
                 mode="text",
-                text=[f"{point.at_risk} ({point.events}, {point.censored})" for point in points],
+                text=[
+                    f"{point.at_risk}"
+                    if narrow
+                    else f"{point.at_risk} ({point.events}, {point.censored})"
+                    for point in points
+                ],
                 textfont={"size": 12},
                 cliponaxis=False,
                 showlegend=False,
@@ -191,7 +199,7 @@ def _draw_numbers(
     )  # fmt: skip
     plot.update_xaxes(showgrid=False, showline=False, ticks="", showticklabels=False, row=2, col=1)
     plot.add_annotation(
-        text="<b>At risk (events, censored so far)</b>",
+        text=f"<b>At risk{'' if narrow else ' (events, censored so far)'}</b>",
         xref="x2 domain", yref="y2 domain", x=0, y=1.0, xanchor="left", yanchor="bottom",
         showarrow=False, font={"size": 12},
     )  # fmt: skip

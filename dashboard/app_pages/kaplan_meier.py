@@ -83,10 +83,10 @@ elif part == "Side by side":
             figure = of_page(
                 "km-side", patients_of.key, *settings,
                 make=lambda some=some: kaplan_meier_figure(
-                    survival_of(some), f"km-{some.patients_of.key}-{way}", some.endpoint, height=430
+                    survival_of(some), f"km-{some.patients_of.key}-{way}", some.endpoint, height=430, narrow=True
                 ),
             )  # fmt: skip
-            show_figure(figure, key=f"km-{patients_of.key}")
+            show_figure(figure, key=f"km-{patients_of.key}", narrow=True)
 elif part == "Subgroups":
     st.caption(
         "As in the article's figures 2 and 3. Several subgroups are looked at: a small P in one "
@@ -108,10 +108,10 @@ elif part == "Subgroups":
             figure = of_page(
                 "km-subgroup", rule, *settings,
                 make=lambda some=some, title=subgroup.title: kaplan_meier_figure(
-                    survival_of(some), f"{stem}-{title}", some.endpoint, height=400
+                    survival_of(some), f"{stem}-{title}", some.endpoint, height=400, narrow=True
                 ),
             )  # fmt: skip
-            show_figure(figure, key=f"km-{subgroup.title}")
+            show_figure(figure, key=f"km-{subgroup.title}", narrow=True)
 else:
     grouping = of_page("km-grouping", *settings, make=lambda: grouping_of(sample))
     incidence = of_page("km-cif", *settings, make=lambda: incidence_by_group(grouping))
