@@ -300,8 +300,8 @@ class SplitRow(Record):
     """One line of a split file."""
 
     patient_id: Identifier
-    repeat: int = Field(ge=0)
-    fold: int = Field(ge=0)
+    repeat: int = Field(ge=0, le=9_999)
+    fold: int = Field(ge=0, le=9_999)
     role: Literal["train", "validation", "test"]
 
 

@@ -22,8 +22,8 @@ from crpnet_bench.benchmark.split_formats import read_foreign_split
 from crpnet_bench.errors import InputError, ValidationError, did_you_mean
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
-from crpnet_bench.registry.load import PENDING, load_cohort
-from crpnet_bench.registry.split_files import identical_across_roles, write_split
+from crpnet_bench.registry.load import PENDING
+from crpnet_bench.registry.split_files import identical_across_roles, read_all_splits, write_split
 from crpnet_bench.registry.store import Registry
 
 __all__ = [
@@ -399,15 +399,17 @@ def _store(
         raise ValidationError(problems, f"split {name}")
     everyone = views.patients(home, record.pinned, with_excluded=True)["patient_id"]
     sha256 = write_split(table, path, set(everyone))
-    _register(home, record)
+    _register(home, record, set(everyone))
     return MadeSplit(name, path, sha256, table, notes)
 
 
-def _register(home: Home, record: views.CohortRecord) -> None:
+def _register(home: Home, record: views.CohortRecord, patients: set[str]) -> None:
     """Take up the cohort's split files in its newest version."""
-    loaded = load_cohort(record.folder)
+    splits, problems = read_all_splits(record.folder, patients)
+    if problems:
+        raise ValidationError(problems, f"splits of {record.name}")
     with Registry(home).write() as registry:
-        registry.store_splits(record.name, record.version, loaded.splits)
+        registry.store_splits(record.name, record.version, splits)
 
 
 def import_split(home: Home, cohort: str, source: Path, name: str = "") -> MadeSplit:

@@ -40,11 +40,13 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Folder for cohort.toml; made if need be.")],
     clinical: Annotated[Path, typer.Option(help="Clinical table: csv, tsv, txt, xlsx, parquet.")],
     slides: Annotated[Path | None, typer.Option(help="Folder of the slides.")] = None,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at a table and draft cohort.toml, with every doubt written in."""
     from crpnet_bench.benchmark.first_draft import init_cohort
 
+    _tell_taken(home, folder.absolute().name)
     draft = init_cohort(folder, clinical, slides)
     for doubt in draft.doubts:
         warn(doubt)
@@ -187,13 +189,14 @@ def gdc(
     ] = None,
     project: Annotated[str, typer.Option(help="TCGA-KIRC or CPTAC-3.")] = "TCGA-KIRC",
     slide_dir: Annotated[str, typer.Option(help="Where gdc-client puts slides.")] = "slides",
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Files of the Genomic Data Commons, on the recipe of the project."""
     from crpnet_bench.registry.importers.gdc import GdcFiles, import_gdc
 
     files = GdcFiles(clinical, cdr, slides or (), tumor_samples)
-    _tell_import(import_gdc(files, out, project=project, slide_dir=slide_dir), as_json)
+    _tell_import(import_gdc(files, out, project=project, slide_dir=slide_dir), home, as_json)
 
 
 @import_app.command()
@@ -204,15 +207,27 @@ def cbioportal(
     out: OutOption,
     name: Annotated[str, typer.Option(help="Name of the cohort [the study's].")] = "",
     endpoint: Annotated[str, typer.Option(help="RFS, DFS, PFS, DSS or OS [the first].")] = "",
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Clinical files of cBioPortal."""
     from crpnet_bench.registry.importers.cbioportal import import_cbioportal
 
-    _tell_import(import_cbioportal(clinical, out, name=name, endpoint=endpoint), as_json)
+    report = import_cbioportal(clinical, out, name=name, endpoint=endpoint)
+    _tell_import(report, home, as_json)
 
 
-def _tell_import(report: ImportReport, as_json: bool) -> None:
+def _tell_taken(home: Path | None, name: str) -> None:
+    """Say that registering under this name will make a new version."""
+    from crpnet_bench.registry import views
+
+    where = open_home(home)
+    if not views.is_empty(where) and name in set(views.cohorts(where)["cohort"]):
+        note(f"a cohort {name!r} is registered there: registering makes its next version")
+
+
+def _tell_import(report: ImportReport, home: Path | None, as_json: bool) -> None:
+    _tell_taken(home, report.name)
     for text in report.notes:
         note(text)
     document = {"folder": str(report.folder), "patients": report.patients,

@@ -16,18 +16,18 @@ from typing import Any
 import pandas as pd
 
 from crpnet_bench.errors import Problem, ValidationError
+from crpnet_bench.registry.frames import frame_of
 from crpnet_bench.registry.manifest import find_manifest, parse_manifest
 from crpnet_bench.registry.outcomes import endpoints_of, read_outcomes
 from crpnet_bench.registry.patients import Exclusion, PatientRows, apply_rules, read_patients
 from crpnet_bench.registry.score_rows import ScorePlan, compute_scores, plan_scores
 from crpnet_bench.registry.slide_list import read_slides
-from crpnet_bench.registry.split_files import read_split, split_sha256
+from crpnet_bench.registry.split_files import read_all_splits
 from crpnet_bench.registry.suspicions import Evidence, suspicions
 from crpnet_bench.registry.tables import TextTable, read_text_table
-from crpnet_bench.results import conform
 from crpnet_bench.schema import CohortManifest
 
-__all__ = ["PENDING", "LoadedCohort", "frame_of", "load_cohort", "pending_id"]
+__all__ = ["PENDING", "TABLE_COLUMNS", "LoadedCohort", "load_cohort", "pending_id"]
 
 PENDING = "pending-"
 _LOADER_VERSION = 1  # part of the fingerprint: another reading of the same files is a new version
@@ -188,7 +188,7 @@ def _load(manifest: CohortManifest, content: bytes, manifest_path: Path) -> Load
     known = [row["patient_id"] for row in found.rows]
     excluded, outcomes = ({}, []) if problems else _follow_up(found, manifest, name, problems)
     slides, slide_problems, slide_warnings = read_slides(folder, manifest.slides, known)
-    splits, split_problems, split_warnings = _read_splits(folder, manifest, known, excluded)
+    splits, split_problems = read_all_splits(folder, known)
     if not found.rows and problems:  # without patients every slide and split row is unknown
         slide_problems, split_problems = [], []
     problems += [*slide_problems, *split_problems]
@@ -210,16 +210,10 @@ def _load(manifest: CohortManifest, content: bytes, manifest_path: Path) -> Load
         warnings=(
             *found.warnings,
             *slide_warnings,
-            *split_warnings,
+            *_all_split_remarks(splits, manifest, known, excluded),
             *suspicions(Evidence(table, manifest, found.rows, outcomes, excluded, slides, scores)),
         ),
     )
-
-
-def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Records as a frame with these columns and nullable types."""
-    frame = pd.DataFrame([dict(record) for record in records], columns=list(columns), dtype=object)
-    return conform(frame, columns)
 
 
 def pending_id(path: str) -> str:
@@ -260,26 +254,21 @@ def _follow_up(
     return excluded, outcomes
 
 
-def _read_splits(
-    folder: Path, manifest: CohortManifest, known: Sequence[str], excluded: Mapping[str, str]
-) -> tuple[pd.DataFrame, list[Problem], list[str]]:
-    frames, problems, warnings = [], [], []
-    for path in sorted((folder / "splits").glob("*.csv")):
-        frame, found = read_split(path, known)
-        problems += found
-        if not found:
-            frames.append(frame.assign(split=path.stem, sha256=split_sha256(path)))
-            warnings += _split_remarks(path.stem, frame, known, excluded)
+def _all_split_remarks(
+    splits: pd.DataFrame,
+    manifest: CohortManifest,
+    known: Sequence[str],
+    excluded: Mapping[str, str],
+) -> list[str]:
     default = manifest.cohort.default_split
-    names = [str(frame["split"].iloc[0]) for frame in frames if len(frame)]
-    if default is not None and default not in names and not problems:
-        warnings.append(
+    remarks = []
+    if default is not None and default not in set(splits["split"]):
+        remarks.append(
             f"default_split {default!r} has no file in splits/ yet: `crpnet-bench split create`"
         )
-    if not frames:
-        return frame_of([], _SPLIT_COLUMNS), problems, warnings
-    whole = pd.concat(frames, ignore_index=True).astype(dict(_SPLIT_COLUMNS))
-    return whole[list(_SPLIT_COLUMNS)], problems, warnings
+    for name, split in splits.groupby("split"):
+        remarks += _split_remarks(str(name), split, known, excluded)
+    return remarks
 
 
 def _split_remarks(

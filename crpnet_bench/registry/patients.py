@@ -14,6 +14,7 @@ import pydantic
 from crpnet_bench.errors import InputError, Problem
 from crpnet_bench.filters import parse_filter
 from crpnet_bench.registry.cells import ColumnReader, Value, parse_extra, parser_of, plain_number
+from crpnet_bench.registry.frames import typed_frame
 from crpnet_bench.registry.manifest import problems_of
 from crpnet_bench.registry.tables import TextTable
 from crpnet_bench.schema import (
@@ -60,15 +61,12 @@ class PatientRows:
 
     def frame(self) -> pd.DataFrame:
         """The rows as rules see them: further variables as columns, time in months."""
-        return pd.DataFrame(
+        return typed_frame(
             [
-                {
-                    **{k: v for k, v in row.items() if k not in {"extra", "row"}},
-                    **row["extra"],
-                }
+                {**{k: v for k, v in row.items() if k not in {"extra", "row"}}, **row["extra"]}
                 for row in self.rows
             ]
-        ).convert_dtypes()
+        )
 
 
 def read_patients(table: TextTable, manifest: CohortManifest, file: str) -> PatientRows:

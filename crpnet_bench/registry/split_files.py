@@ -23,6 +23,7 @@ __all__ = [
     "SPLIT_COLUMNS",
     "check_split",
     "identical_across_roles",
+    "read_all_splits",
     "read_split",
     "split_sha256",
     "write_split",
@@ -65,6 +66,30 @@ def read_split(
     numbers = dict(enumerate(table.row_numbers))
     problems += check_split(frame, patients, name, numbers) if not problems else []
     return frame, problems
+
+
+def read_all_splits(folder: Path, patients: Collection[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    """Every split file of a cohort folder.
+
+    Args:
+        folder: of the cohort; files lie in its `splits/`.
+        patients: the cohort's patients.
+
+    Returns:
+        `split`, `sha256` and SPLIT_COLUMNS of all files, and everything wrong with them.
+    """
+    frames, problems = [_frame([]).assign(split="", sha256="")], []
+    for path in sorted((folder / "splits").glob("*.csv")):
+        frame, found = read_split(path, patients)
+        problems += found
+        if not found:
+            frames.append(frame.assign(split=path.stem, sha256=split_sha256(path)))
+    whole = pd.concat([frame.astype("object") for frame in frames], ignore_index=True)
+    whole = whole.astype(
+        {"patient_id": "string", "repeat": "Int64", "fold": "Int64", "role": "string",
+         "split": "string", "sha256": "string"}
+    )  # fmt: skip
+    return whole[["split", "sha256", *SPLIT_COLUMNS]], problems
 
 
 def _rows(table: TextTable, problems: list[Problem]) -> list[SplitRow]:

@@ -31,7 +31,7 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry.load import PENDING, TABLE_COLUMNS, LoadedCohort
 from crpnet_bench.registry.migrations import Connection, migrate
 from crpnet_bench.registry.split_files import identical_across_roles
-from crpnet_bench.registry.views import DUCKDB_CONFIG, copy_database, publish, query
+from crpnet_bench.registry.views import DUCKDB_CONFIG, KEPT_VIEWS, copy_database, publish, query
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 
 __all__ = ["SLIDE_OUTCOME_COLUMNS", "Registry", "Transaction"]
@@ -396,12 +396,24 @@ class Registry:
             migrate(connection)
             yield transaction
             connection.commit()
-        except BaseException:
+        except BaseException as error:
             with suppress(duckdb.Error):  # the first exception is the one to tell
                 connection.rollback()
+            if isinstance(error, duckdb.IOException):  # a full disk and the like
+                raise _damaged(self.home.registry, error) from error
             raise
+        self._publish(connection, transaction)
+
+    def _publish(self, connection: Connection, transaction: Transaction) -> None:
         if transaction.changed or not any(self.home.views.glob("registry-*.duckdb")):
-            publish(connection, self.home, **({"keep": 1} if transaction.removed else {}))
+            try:
+                publish(connection, self.home, keep=1 if transaction.removed else KEPT_VIEWS)
+            except (OSError, duckdb.IOException) as error:
+                first = str(error).splitlines()[0]
+                raise RegistryError(
+                    f"stored, but readers do not see it yet: no new view in {self.home.views} "
+                    f"({first}); make room and run the command again"
+                ) from error
         if transaction.removed:
             self._compact(connection)
 

@@ -45,6 +45,13 @@ _DATE = re.compile(
 )
 _RECORD_NUMBER = re.compile(r"(?<![\dA-Za-z])\d{6,10}(?![\dA-Za-z])")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# Smith_John, Smith, John; words that slides are named by are no names.
+_NAMES = re.compile(r"(?<![A-Za-z])([A-Z][a-z]{2,})[_ ,-]{1,2}([A-Z][a-z]{2,})(?![A-Za-z])")
+_NO_NAMES = frozenset(
+    {"slide", "case", "patient", "tumor", "tumour", "normal", "left", "right", "kidney", "scan",
+     "image", "block", "frozen", "region", "small", "large", "site", "cohort", "hospital", "center",
+     "centre", "stain", "series", "sample", "biopsy", "upper", "lower", "pole", "level", "section"}
+)  # fmt: skip
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 _ORIGIN_WORDS = {"diagnos": "diagnosis", "surg": "surgery", "nephrectomy": "surgery"}
 _COMMON_SHARE = 0.2  # a column counts as holding something when a fifth of its cells does
@@ -83,10 +90,12 @@ def suspicions(evidence: Evidence) -> list[str]:
 
 
 def looks_personal(text: str) -> str | None:
-    """What in a text may identify a person: a date, a record number, an e-mail address.
+    """What in a text may identify a person: a date, a record number, an address, a name.
 
     >>> looks_personal("scan_1957-03-04.ndpi"), looks_personal("TCGA-A3-3307-01Z-00-DX1.svs")
     ('a date', None)
+    >>> looks_personal("wsi/Smith_John.svs"), looks_personal("Kidney_Tumour_1.svs")
+    ('what may be a name', None)
     """
     text = _UUID.sub("", text)
     if _DATE.search(text):
@@ -95,7 +104,8 @@ def looks_personal(text: str) -> str | None:
         return "an e-mail address"
     if _RECORD_NUMBER.search(text):
         return "a number like that of a medical record"
-    return None
+    pairs = (pair for found in _NAMES.findall(text) for pair in [{w.lower() for w in found}])
+    return "what may be a name" if any(not pair & _NO_NAMES for pair in pairs) else None
 
 
 def known_later(header: str) -> bool:
@@ -260,30 +270,39 @@ def _score_notes(evidence: Evidence) -> Iterator[str]:
 def _personal_columns(evidence: Evidence) -> Iterator[str]:
     table = evidence.table
     for column in dict.fromkeys(table.columns):
-        if sounds_personal(column):
-            yield f"column {column!r} looks like personal data: take it out of the file"
+        what = "personal data" if sounds_personal(column) else _personal_cells(table.column(column))
+        if what and column:
+            yield f"column {column!r} looks like {what}: take it out of the file"
+
+
+def _personal_cells(cells: Sequence[str]) -> str | None:
+    """What most cells of a column are, if that may identify a person."""
+    known = [cell for cell in cells if cell]
+    enough = max(3.0, _COMMON_SHARE * len(cells))
+    if sum(bool(_DATE.fullmatch(cell)) for cell in known) >= enough:
+        return "dates of single persons"
+    if sum(bool(_EMAIL.search(cell)) for cell in known) >= enough:
+        return "e-mail addresses"
+    numbers = {cell for cell in known if _RECORD_NUMBER.fullmatch(cell)}
+    if len(numbers) >= max(3.0, 0.9 * len(cells)):  # as good as all, and no two alike
+        return "medical record numbers"
+    return None
+
+
+def _personal_identifiers(evidence: Evidence) -> Iterator[str]:
     identifiers = [str(row["patient_id"]) for row in evidence.rows]
-    found = Counter(what for text in identifiers if (what := looks_personal(text)))
-    for what, count in found.items():
-        if count >= _COMMON_SHARE * len(identifiers):
-            yield (f"{count} of {len(identifiers)} patient identifiers hold {what}: use pseudonyms")
-
-
-def _personal_cells(evidence: Evidence) -> Iterator[str]:
-    clinical = evidence.manifest.clinical
-    for name, source in {"site": clinical.columns.get("site"), **clinical.extra}.items():
-        if source is None or source.column not in evidence.table.columns:
-            continue
-        cells = evidence.table.column(source.column)
-        dates = sum(bool(_DATE.search(cell) or _EMAIL.search(cell)) for cell in cells)
-        if dates >= _COMMON_SHARE * len(cells):
-            yield f"{name} holds dates or addresses in {dates} cells: personal data?"
+    yield from _told(identifiers, "patient identifiers", "use pseudonyms")
 
 
 def _personal_paths(evidence: Evidence) -> Iterator[str]:
-    found = Counter(what for row in evidence.slides if (what := looks_personal(str(row["path"]))))
+    paths = [str(row["path"]) for row in evidence.slides]
+    yield from _told(paths, "slide paths", "personal data in file names?")
+
+
+def _told(texts: Sequence[str], of_what: str, question: str) -> Iterator[str]:
+    found = Counter(what for text in texts if (what := looks_personal(text)))
     for what, count in found.items():
-        yield f"{count} slide paths hold {what}: personal data in file names?"
+        yield f"{count} of {len(texts)} {of_what} hold {what}: {question}"
 
 
 _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
@@ -296,6 +315,6 @@ _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _few_determined,
     _score_notes,
     _personal_columns,
-    _personal_cells,
+    _personal_identifiers,
     _personal_paths,
 )

@@ -1,4 +1,4 @@
-"""Any table that a hospital sends, as text: csv, tsv, xlsx or parquet.
+"""Any table that a hospital sends, as text: csv, tsv, xlsx, parquet or json.
 
 Cells stay text so that `007` is not 7 and an identifier of digits is not rounded. Every way
 in which a file can be damaged ends as a `Problem` that names it.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import json
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from crpnet_bench.errors import Problem, did_you_mean
+from crpnet_bench.errors import Problem, did_you_mean, shorten
 
 __all__ = ["LONGEST_CELL", "TextTable", "read_text_table"]
 
@@ -60,7 +61,7 @@ class TextTable:
             return None
         if count == 0:
             hint = did_you_mean(name, [column for column in self.columns if column])
-            return Problem(self.file, f"a column {name!r} for {purpose}; {hint}")
+            return Problem(self.file, f"a column {shorten(name)} for {purpose}; {hint}")
         return Problem(self.file, f"one column of this name, there are {count}", column=name)
 
 
@@ -76,7 +77,7 @@ def read_text_table(
 
     Args:
         path: csv or txt (comma, semicolon or tab, whichever the header holds most), tsv,
-            xlsx or parquet.
+            xlsx, parquet or json (a list of records; nested ones become `outer.inner`).
         name: the file's name in messages; that of `path` if empty.
         skip_rows: rows above the header.
         encoding: of a text file; None means UTF-8, or UTF-16 if the file says so by its
@@ -253,6 +254,28 @@ def _parquet_text(value: object) -> str:
     return _as_text(value)
 
 
+def _read_json(path: Path, encoding: str | None, _: str | None) -> Rows:
+    try:
+        records = json.loads(_decode(path.read_bytes(), encoding))
+        if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+            raise _TableError("a list of records, [{...}, {...}]")
+        flat = [dict(_flattened(record)) for record in records]
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _TableError(f"JSON; {error}") from error
+    columns = list(dict.fromkeys(name for record in flat for name in record))
+    return [columns, *([record.get(name, "") for name in columns] for record in flat)]
+
+
+def _flattened(record: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield prefix + key, "; ".join(_as_text(item) for item in value)
+        else:
+            yield prefix + key, _as_text(value)
+
+
 def _as_text(value: object) -> str:
     if value is None:
         return ""
@@ -273,4 +296,5 @@ _READERS: Mapping[str, Callable[[Path, str | None, str | None], Rows]] = {
     ".txt": _read_delimited,
     ".xlsx": _read_xlsx,
     ".parquet": _read_parquet,
+    ".json": _read_json,
 }

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from crpnet_bench.errors import NotFoundError, RegistryError, did_you_mean
 from crpnet_bench.home import Home
+from crpnet_bench.registry.frames import typed_frame
 from crpnet_bench.registry.migrations import Connection, check_version, schema_version
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 from crpnet_bench.results import write_atomically as replace_file
@@ -326,8 +327,8 @@ def patients(home: Home, name: str, *, with_excluded: bool = False) -> pd.DataFr
     Excluded patients (`excluded`, `reason`) are left out unless asked for.
     """
     frame = _rows(home, "patients", name, "true" if with_excluded else "NOT excluded")
-    extra = pd.DataFrame([json.loads(text) for text in frame["extra"]], index=frame.index)
-    return pd.concat([frame.drop(columns="extra"), extra.convert_dtypes()], axis=1)
+    extra = typed_frame([json.loads(text) for text in frame["extra"]])
+    return pd.concat([frame.drop(columns="extra"), extra], axis=1)
 
 
 def outcomes(

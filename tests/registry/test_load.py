@@ -321,3 +321,70 @@ def test_predictors_from_the_future_are_told(cohort_folder):
     cohort_folder.replace("cohort.toml", 'site = "Centre"\n', "")
     cohort_folder.append("cohort.toml", '[clinical.extra]\nnte = "days_to_new_tumor_event"\n')
     assert "look into the future" in " ".join(load_cohort(cohort_folder.path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("heading", "cells", "message"),
+    [
+        ("remark", [f"196{n % 10}-03-1{n % 10}" for n in range(24)], "dates of single persons"),
+        ("number", [str(70_123_456 + 37 * n) for n in range(24)], "medical record numbers"),
+        ("contact", [f"p{n}@example.org" for n in range(24)], "e-mail addresses"),
+        ("Surname", ["x"] * 24, "personal data"),
+    ],
+)
+def test_personal_data_in_any_column_is_told_without_its_values(
+    cohort_folder, heading, cells, message
+):
+    rows = cohort_folder.read("clinical.csv").splitlines()
+    rows = [f"{row},{cell}" for row, cell in zip(rows, [heading, *cells], strict=True)]
+    cohort_folder.write("clinical.csv", "\n".join(rows))
+    told = " ".join(load_cohort(cohort_folder.path).warnings)
+    assert f"column {heading!r} looks like {message}" in told
+    assert cells[0] not in told or cells[0] == "x"
+
+
+def test_names_in_slide_paths_are_told(cohort_folder):
+    cohort_folder.replace("slides.csv", "wsi/P00.svs", "wsi/Meyer_Anna_P00.svs")
+    assert "what may be a name" in " ".join(load_cohort(cohort_folder.path).warnings)
+
+
+def test_kits_like_json_registers_as_documented(cohort_folder):
+    records = [
+        {
+            "case_id": f"case_{n:05d}",
+            "age_at_nephrectomy": 40 + n,
+            "gender": ("male", "female")[n % 2],
+            "body_mass_index": 20.5 + n,
+            "comorbidities": {"uncomplicated_diabetes_mellitus": n % 3 == 0},
+            "tumor_necrosis": n % 2 == 0,
+            "pathology_t_stage": ("1a", "3", "1b")[n % 3],
+            "pathology_n_stage": "X",
+            "pathology_m_stage": "0",
+            "tumor_isup_grade": (1, 2, None, 4)[n % 4],
+            "pathologic_size": 3.5 + n,
+            "vital_status": ("censored", "dead")[n % 4 == 0],
+            "vital_days_after_surgery": 100 * (n + 1),
+        }
+        for n in range(12)
+    ]
+    cohort_folder.write("kits.json", json.dumps(records))
+    text = (Path(__file__).parents[2] / "docs" / "cohorts.md").read_text(encoding="utf-8")
+    block = next(b.split("\n", 1)[1] for b in text.split("```") if '"kits.json"' in b)
+    cohort_folder.write(
+        "cohort.toml",
+        '[cohort]\nname = "kits"\nkind = "real"\ngrading = "who_isup"\n[outcome]\n'
+        'endpoint = "OS"\norigin = "surgery"\ntime_unit = "days"\n' + block,
+    )
+    loaded = load_cohort(cohort_folder.path)
+    patients = loaded.patients
+    assert patients["pT"].tolist()[:3] == ["T1a", "T3", "T1b"]
+    assert patients["grade"].isna().sum() == 3
+    assert json.loads(patients["extra"][0]) == {"bmi": 20.5, "diabetes": "true"}
+    assert loaded.outcomes["status"].sum() == 3
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "[{", "[" * 100_000])
+def test_json_that_is_no_table_is_named(cohort_folder, text):
+    cohort_folder.write("a.json", text)
+    cohort_folder.replace("cohort.toml", '"clinical.csv"', '"a.json"')
+    assert "a.json" in problems_of(cohort_folder.path)

@@ -107,7 +107,7 @@ def import_cbioportal(
     columns = ["patient_id", *present, *(f"{e}_{p}" for e in ordered for p in ("months", "status"))]
     write_csv(out / "clinical.csv", rows, columns)
     write_atomically(out / "cohort.toml", _manifest(chosen, present, ordered).encode())
-    return ImportReport(out, len(rows), 0, tuple(notes))
+    return ImportReport(out, chosen, len(rows), 0, tuple(notes))
 
 
 def _patients(files: Sequence[Path], notes: list[str]) -> dict[str, dict[str, str]]:

@@ -26,12 +26,14 @@ class ImportReport:
 
     Attributes:
         folder: the cohort folder; `cohort register` takes it.
+        name: of the cohort.
         patients: rows of its clinical table.
         slides: rows of its slide table.
         notes: what a user should know of the way there.
     """
 
     folder: Path
+    name: str
     patients: int
     slides: int
     notes: tuple[str, ...] = field(default=())

@@ -144,7 +144,8 @@ def import_gdc(
     copy_recipe(RECIPES[project], out)
     write_csv(out / "clinical.csv", list(patients.values()), CLINICAL_COLUMNS)
     write_csv(out / "slides.csv", slides, SLIDE_COLUMNS)
-    return ImportReport(out, len(patients), len(slides), (*notes, *slide_notes))
+    told = (*notes, *slide_notes)
+    return ImportReport(out, RECIPES[project], len(patients), len(slides), told)
 
 
 def _patients(path: Path, project: str) -> tuple[dict[str, dict[str, str]], list[str]]:
