@@ -19,7 +19,7 @@ from crpnet_bench.registry.cells import parser_of, plain_number
 from crpnet_bench.registry.manifest import MANIFEST_NAME
 from crpnet_bench.registry.suspicions import known_later, sounds_personal
 from crpnet_bench.registry.tables import TextTable, read_text_table
-from crpnet_bench.registry.toml_text import Line, Section, toml_text
+from crpnet_bench.registry.toml_text import Line, Section, TomlValue, toml_text
 from crpnet_bench.results import write_atomically
 from crpnet_bench.scores.components import is_missing
 
@@ -28,6 +28,7 @@ __all__ = ["Draft", "draft_manifest", "init_cohort"]
 _MOST_SKIPPED = 4
 _READABLE = 0.8  # of the known cells, for a guess without a remark
 _MOST_EXTRA = 30
+_MOST_MAPPED = 40
 _SLIDE_SUFFIXES = (".svs", ".ndpi", ".tif", ".tiff", ".mrxs", ".scn", ".bif", ".vms", ".dcm")
 
 # Headers, lower-case with single spaces, in order of preference.
@@ -273,13 +274,16 @@ class _Guess:
             return Line(variable, "?", "CHECK: not found", off=not required)
         self.draft.found[variable] = column
         unit, source = self._unit(variable, column), column
-        bad = self._unreadable(variable, column, unit)
+        bad = sorted(self._unreadable(variable, column, unit))
+        value: dict[str, TomlValue] = {"column": source}
         remark = ""
+        if unit:
+            value["unit"] = unit
         if bad:
-            shown = ", ".join(sorted(bad)[:5])
-            remark = f"CHECK: cannot read {shown}; map = {{...}} translates"
-            self.draft.doubts.append(f"{variable} ({column}): cannot read {shown}")
-        return Line(variable, {"column": source, "unit": unit} if unit else source, remark)
+            value["map"] = dict.fromkeys(bad[:_MOST_MAPPED], "")
+            remark = "CHECK: these cells count as missing until you say what they mean"
+            self.draft.doubts.append(f"{variable} ({column}): cannot read {', '.join(bad[:5])}")
+        return Line(variable, value if len(value) > 1 else source, remark)
 
     def _best(self, variable: str) -> str | None:
         for pattern in _HEADERS[variable]:

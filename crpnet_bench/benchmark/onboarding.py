@@ -136,6 +136,7 @@ def check_cohort(home: Home, path: Path, *, progress: Progress | None = None) ->
         warnings=(
             *found.cohort.warnings,
             *_shared_with_others(home, found.cohort),
+            *_other_origins(home, found.cohort),
             *_headers(found.cohort, progress or SilentProgress()),
         ),
     )
@@ -291,6 +292,26 @@ def _shared_with_others(home: Home, cohort: LoadedCohort) -> list[str]:
     return [
         f"{len(part)} slides are also in cohort {name!r}: it is no external validation for it"
         for name, part in shared.groupby("cohort")
+    ]
+
+
+def _other_origins(home: Home, cohort: LoadedCohort) -> list[str]:
+    """Real cohorts of the registry whose times of the same endpoint start elsewhere."""
+    outcome = cohort.manifest.outcome
+    try:
+        others = views.cohorts(home).drop_duplicates("cohort")  # the newest versions
+    except (NotFoundError, RegistryError):
+        return []
+    others = others[
+        (others["cohort"] != cohort.name)
+        & (others["kind"] == "real")
+        & (others["endpoint"] == outcome.endpoint)
+        & (others["origin"] != outcome.origin)
+    ]
+    return [
+        f"differing time origins: {outcome.endpoint} from {outcome.origin} here, from {origin} in "
+        f"cohort {name!r}; do not pool them"
+        for name, origin in zip(others["cohort"], others["origin"], strict=True)
     ]
 
 

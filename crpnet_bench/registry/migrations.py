@@ -85,7 +85,17 @@ CREATE TABLE predictions ({_columns(PREDICTION_COLUMNS)});
 CREATE TABLE metrics ({_columns(METRIC_COLUMNS)});
 """
 
-_STEPS = (_FIRST_STEP,)
+# Every look at a cohort's outcomes by a run; a removed run or cohort leaves its looks behind.
+_LEDGER_STEP = """
+CREATE TABLE ledger (
+    run_id VARCHAR NOT NULL, cohort VARCHAR NOT NULL, cohort_version BIGINT NOT NULL,
+    command VARCHAR NOT NULL, looked VARCHAR NOT NULL, endpoint VARCHAR NOT NULL,
+    primary_model VARCHAR NOT NULL, models VARCHAR NOT NULL, patients BIGINT NOT NULL,
+    remark VARCHAR NOT NULL
+);
+"""
+
+_STEPS = (_FIRST_STEP, _LEDGER_STEP)
 SCHEMA_VERSION = len(_STEPS)
 
 
@@ -98,8 +108,11 @@ def schema_version(connection: Connection) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection) -> bool:
     """Bring a registry up to date; the caller holds the transaction.
+
+    Returns:
+        Whether anything had to be done.
 
     Raises:
         SchemaVersionError: the file is newer than this program.
@@ -108,7 +121,7 @@ def migrate(connection: Connection) -> None:
     if version > SCHEMA_VERSION:
         raise newer(version)
     if version == SCHEMA_VERSION:
-        return
+        return False
     if version == 0:
         if connection.execute("SHOW TABLES").fetchall():
             raise RegistryError("the registry file holds tables of another program; move it away")
@@ -117,6 +130,7 @@ def migrate(connection: Connection) -> None:
     for step in _STEPS[version:]:
         connection.execute(step)
     connection.execute("UPDATE schema_info SET version = ?", [SCHEMA_VERSION])
+    return True
 
 
 def check_version(version: int) -> None:

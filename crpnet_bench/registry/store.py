@@ -34,7 +34,7 @@ from crpnet_bench.registry.split_files import identical_across_roles
 from crpnet_bench.registry.views import DUCKDB_CONFIG, KEPT_VIEWS, copy_database, publish, query
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 
-__all__ = ["SLIDE_OUTCOME_COLUMNS", "Registry", "Transaction"]
+__all__ = ["LOOK_COLUMNS", "SLIDE_OUTCOME_COLUMNS", "Registry", "Transaction"]
 
 SLIDE_OUTCOME_COLUMNS: Mapping[str, str] = {
     "slide_id": "string",
@@ -49,6 +49,18 @@ SLIDE_OUTCOME_COLUMNS: Mapping[str, str] = {
     "n_kept": "Int64",
     "feature_path": "string",
     "warnings": "string",  # JSON
+}
+LOOK_COLUMNS: Mapping[str, str] = {
+    "run_id": "string",
+    "cohort": "string",
+    "cohort_version": "Int64",
+    "command": "string",  # run | validate
+    "looked": "string",  # UTC, ISO 8601
+    "endpoint": "string",
+    "primary_model": "string",
+    "models": "string",  # names, joined by ", "
+    "patients": "Int64",
+    "remark": "string",
 }
 _COHORT_TABLES = (*TABLE_COLUMNS, "slide_outcomes")
 _RUN_FIELDS = (
@@ -304,11 +316,46 @@ class Transaction:
             predictions: PREDICTION_COLUMNS.
             metrics: METRIC_COLUMNS.
         """
-        self._forget_run(record.run_id)
+        self._run("DELETE FROM runs WHERE run_id = ?", record.run_id)
+        for table in ("predictions", "metrics"):
+            # What a validation on another cohort brought in stays.
+            self._run(
+                f"DELETE FROM {table} WHERE run_id = ? AND role <> 'external'",  # noqa: S608
+                record.run_id,
+            )
         fields = record.model_dump(include=set(_RUN_FIELDS)) | {"record": record.model_dump_json()}
         self._append("runs", pd.DataFrame([fields]))
         self._append("predictions", conform(predictions, PREDICTION_COLUMNS))
         self._append("metrics", conform(metrics, METRIC_COLUMNS))
+
+    def import_external(
+        self, run_id: str, cohort: str, predictions: pd.DataFrame, metrics: pd.DataFrame
+    ) -> None:
+        """Add a run's external validation; an earlier one on the same cohort is replaced.
+
+        Args:
+            run_id: the run.
+            cohort: the cohort it was validated on.
+            predictions: PREDICTION_COLUMNS, role "external".
+            metrics: METRIC_COLUMNS, role "external".
+        """
+        for table in ("predictions", "metrics"):
+            self._run(
+                f"DELETE FROM {table} WHERE run_id = ? AND cohort = ? "  # noqa: S608 constants
+                "AND role = 'external'",
+                run_id, cohort,
+            )  # fmt: skip
+        self._append("predictions", conform(predictions, PREDICTION_COLUMNS))
+        self._append("metrics", conform(metrics, METRIC_COLUMNS))
+
+    def record_look(self, look: Mapping[str, object]) -> None:
+        """Write into the ledger that a run looks at a cohort's outcomes.
+
+        Args:
+            look: LOOK_COLUMNS but `looked`, which is now.
+        """
+        row = dict(look) | {"looked": self._clock().isoformat(timespec="seconds")}
+        self._append("ledger", conform(pd.DataFrame([row]), LOOK_COLUMNS))
 
     def _forget_run(self, run_id: str) -> None:
         for table in ("runs", "predictions", "metrics"):
@@ -393,7 +440,7 @@ class Registry:
         transaction = Transaction(connection, self._clock)
         connection.begin()
         try:
-            migrate(connection)
+            transaction.changed = migrate(connection)
             yield transaction
             connection.commit()
         except BaseException as error:

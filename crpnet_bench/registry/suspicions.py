@@ -151,6 +151,15 @@ def _event_coding(evidence: Evidence) -> Iterator[str]:
         yield "no patient has an event: nothing can be estimated"
 
 
+def _without_outcome(evidence: Evidence) -> Iterator[str]:
+    endpoint = evidence.manifest.outcome.endpoint
+    missing = Counter(
+        reason for reason in evidence.excluded.values() if reason.startswith(f"{endpoint}: ")
+    )
+    for reason, count in missing.items():
+        yield f"{count} of {len(evidence.rows)} patients are left out: {reason}"
+
+
 def _times(evidence: Evidence) -> Iterator[str]:
     zero = sum(r["time"] == 0 for r in evidence.primary)
     origin = evidence.manifest.outcome.origin
@@ -243,12 +252,13 @@ def _few_determined(evidence: Evidence) -> Iterator[str]:
     for row in kept:
         determined[row["score"]] += row["value"] is not None
         if row["value"] is None:
-            reasons.setdefault(row["score"], Counter())[str(row["reason"])] += 1
+            reason = str(row["reason"]).removeprefix("not determined: ")
+            reasons.setdefault(row["score"], Counter())[reason] += 1
     for score, counts in reasons.items():
         reason, count = counts.most_common(1)[0]
         yield (
             f"{score} is determined for {determined[score]} of {len(staying)} patients; "
-            f"most often {reason} ({count})"
+            f"most often because {reason} ({count})"
         )
 
 
@@ -306,6 +316,7 @@ def _told(texts: Sequence[str], of_what: str, question: str) -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
+    _without_outcome,
     _event_coding,
     _times,
     _origins,

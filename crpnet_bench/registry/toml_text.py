@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from crpnet_bench.schema import CellValue
 
-__all__ = ["Line", "Section", "toml_text", "toml_value"]
+__all__ = ["Line", "Section", "TomlValue", "toml_text", "toml_value"]
 
 TomlValue = CellValue | Sequence[str] | Mapping[str, "TomlValue"]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

@@ -34,6 +34,7 @@ __all__ = [
     "exclusions",
     "file_hashes",
     "is_empty",
+    "ledger",
     "metrics",
     "outcomes",
     "patients",
@@ -419,6 +420,15 @@ def runs(home: Home) -> list[RunRecord]:
     """All runs, newest first."""
     frame = read(home, "SELECT record FROM runs ORDER BY created DESC, run_id DESC")
     return [RunRecord.model_validate_json(str(text)) for text in frame["record"]]
+
+
+def ledger(home: Home) -> pd.DataFrame:
+    """Every look of a run at a cohort's outcomes, oldest first.
+
+    Columns `run_id`, `cohort`, `cohort_version`, `command` (run | validate), `looked`, `endpoint`,
+    `primary_model`, `models`, `patients`, `remark`.
+    """
+    return read(home, "SELECT * FROM ledger ORDER BY looked, rowid")
 
 
 def predictions(home: Home, run_ids: str | Iterable[str]) -> pd.DataFrame:

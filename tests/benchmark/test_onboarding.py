@@ -120,6 +120,15 @@ def test_check_lists_errors_instead_of_raising(home, cohort_folder):
     assert "found 'soon'" in report.errors[0]
 
 
+def test_check_tells_another_time_origin_of_the_same_endpoint(home, cohort_folder):
+    cohort_folder.replace("cohort.toml", 'kind = "simulated"', 'kind = "real"')
+    register_cohort(home, cohort_folder.path, defer_hash=True)
+    cohort_folder.replace("cohort.toml", 'name = "small"', 'name = "other"')
+    cohort_folder.replace("cohort.toml", 'origin = "surgery"', 'origin = "diagnosis"')
+    report = check_cohort(home, cohort_folder.path)
+    assert any("RFS from diagnosis here, from surgery in" in text for text in report.warnings)
+
+
 def test_check_tells_a_slide_without_scale_and_takes_the_manifests(
     home, cohort_folder, shared_data
 ):
