@@ -9,6 +9,8 @@ PAGES = [
     st.Page("app_pages/kaplan_meier.py", title="Kaplan-Meier", icon=":material/show_chart:"),
     st.Page("app_pages/classification.py", title="Classification", icon=":material/grid_on:"),
     st.Page("app_pages/comparison.py", title="Comparison", icon=":material/balance:"),
+    st.Page("app_pages/calibration.py", title="Calibration and utility", icon=":material/target:"),
+    st.Page("app_pages/patients.py", title="Patients and slides", icon=":material/person_search:"),
 ]
 
 frame(PAGES)

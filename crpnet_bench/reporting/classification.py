@@ -203,7 +203,9 @@ def _matrix(cells: Mapping[str, int], color: str) -> go.Heatmap:
 
 def _paler(color: str, strength: float) -> str:
     """The colour mixed with white, so that dark text can be read on it on any page."""
-    mixed = [int(color[place : place + 2], 16) * strength + 255 * (1 - strength) for place in (1, 3, 5)]
+    mixed = [
+        int(color[place : place + 2], 16) * strength + 255 * (1 - strength) for place in (1, 3, 5)
+    ]
     return "#" + "".join(f"{round(part):02x}" for part in mixed)
 
 

@@ -214,6 +214,7 @@ def baseline_shown(home: Home, name: str) -> tuple[pd.DataFrame, str]:
     shown = frame.rename(columns={"variable": "Variable", "level": "", "overall": "All"})
     shown["Variable"] = shown["Variable"].map(variable_title)
     shown["Variable"] = shown["Variable"].where(~shown["Variable"].duplicated(), "")
+    shown[""] = shown[""].replace({"True": "yes", "False": "no"})
     shown["p_value"] = shown["p_value"].map(lambda p: "" if pd.isna(p) else format_p(float(p)))
     shown = shown.rename(columns={"p_value": "P", "test": "Test"})
     caption = (

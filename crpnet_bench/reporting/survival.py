@@ -32,6 +32,7 @@ __all__ = [
     "by_variable",
     "group_survival",
     "incidence_by_group",
+    "p_with_sign",
     "risk_table",
 ]
 
@@ -287,7 +288,7 @@ def _drawn(grouping: Grouping) -> tuple[pd.DataFrame, list[str], list[str]]:
         notes.append(f"Not drawn, fewer than {FEWEST_PATIENTS} patients: {', '.join(small)}.")
         table = table[~table["group"].isin(small)]
     if grouping.missing:
-        notes.append(f"{grouping.missing} patients without a value are not in the curves.")
+        notes.append(f"Without a value and not in the curves: {grouping.missing}.")
     return table, [level for level in grouping.levels if level not in small], notes
 
 
@@ -295,17 +296,22 @@ def _p_text(grouping: Grouping, test: LogRankResult | None) -> str:
     if not grouping.tested:
         return "no P value: the cut-off was chosen while looking"
     if grouping.p_value is not None:
-        return f"P {_signed(grouping.p_value)}, corrected for the search of the cut-off"
+        return f"{p_with_sign(grouping.p_value)}, corrected for the search of the cut-off"
     if test is None:
         return "no test: one group only"
     if test.p_value is None:
         return f"log-rank test not estimable: {test.reason}"
-    return f"log-rank P {_signed(test.p_value)}"
+    return f"log-rank {p_with_sign(test.p_value)}"
 
 
-def _signed(p: float) -> str:
+def p_with_sign(p: float) -> str:
+    """A P value for running text.
+
+    >>> p_with_sign(0.0312), p_with_sign(0.0001)
+    ('P = 0.031', 'P <0.001')
+    """
     text = format_p(p)
-    return text if text.startswith("<") else f"= {text}"
+    return f"P {text}" if text.startswith("<") else f"P = {text}"
 
 
 def _hazard_ratios(

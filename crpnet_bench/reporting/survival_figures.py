@@ -18,7 +18,7 @@ from crpnet_bench.reporting.figures import (
     with_alpha,
 )
 from crpnet_bench.reporting.names import group_color
-from crpnet_bench.reporting.survival import GroupedSurvival
+from crpnet_bench.reporting.survival import GroupedSurvival, p_with_sign
 from crpnet_bench.stats.competing_risks import CumulativeIncidence, GroupedCumulativeIncidence
 from crpnet_bench.stats.inputs import Floats
 from crpnet_bench.stats.survival_curve import KaplanMeier
@@ -284,7 +284,7 @@ def incidence_figure(
     plot.update_yaxes(title="Cumulative incidence, %", range=[0, 100])
     plot.add_hline(y=0, line={"color": GREY, "width": 1})
     p_value = incidence.p_value
-    test = "not estimable" if p_value is None else f"P = {p_value:.3g}"
+    test = "not estimable" if p_value is None else p_with_sign(p_value)
     caption = (
         f"Cumulative incidence of {event} (solid) and of death without it (dotted), "
         f"Aalen-Johansen; n = {incidence.n}; bands: pointwise {100 * incidence.level:g} % "

@@ -83,7 +83,8 @@ elif part == "Side by side":
             figure = of_page(
                 "km-side", patients_of.key, *settings,
                 make=lambda some=some: kaplan_meier_figure(
-                    survival_of(some), f"km-{some.patients_of.key}-{way}", some.endpoint, height=430, narrow=True
+                    survival_of(some), f"km-{some.patients_of.key}-{way}", some.endpoint,
+                    height=430, narrow=True,
                 ),
             )  # fmt: skip
             show_figure(figure, key=f"km-{patients_of.key}", narrow=True)
@@ -108,7 +109,8 @@ elif part == "Subgroups":
             figure = of_page(
                 "km-subgroup", rule, *settings,
                 make=lambda some=some, title=subgroup.title: kaplan_meier_figure(
-                    survival_of(some), f"{stem}-{title}", some.endpoint, height=400, narrow=True
+                    survival_of(some), f"{stem}-{title}", some.endpoint,
+                    height=400, narrow=True,
                 ),
             )  # fmt: skip
             show_figure(figure, key=f"km-{subgroup.title}", narrow=True)

@@ -1,0 +1,89 @@
+import streamlit as st
+from page_parts import headline, of_page, require_run, sections, show_figure, show_table
+
+from crpnet_bench.reporting.absolute_risk import (
+    brier_table,
+    calibrations,
+    calibrations_table,
+    decision,
+    over_time,
+    probabilities,
+)
+from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.risk_figures import (
+    calibration_figure,
+    decision_figure,
+    over_time_figure,
+)
+
+data, sample = require_run()
+headline("Calibration and utility", sample)
+models = list(sample.models)
+horizons = {f"{months / 12:g} years": months for months in sample.settings.horizons_months}
+left, right = st.columns([0.3, 0.7])
+chosen = left.selectbox(
+    "Horizon", list(horizons), index=len(horizons) - 1, key="horizon", bind="query-params"
+)
+horizon = horizons[chosen]
+primary = data.record.primary_model
+model = right.selectbox(
+    "Model",
+    models,
+    index=models.index(primary) if primary in models else 0,
+    format_func=model_title,
+    key="calibrated_model",
+    bind="query-params",
+    help=EXPLAINED["calibration"],
+)
+known, not_calibrated = of_page(
+    "probabilities", horizon, make=lambda: probabilities(data, sample, models, horizon)
+)
+part = sections(["Calibration", "Decision curve", "Over time"], "calibration_part")
+stem = f"{sample.patients_of.key}-{horizon:g}-months"
+if part == "Calibration":
+    st.caption(
+        "Risks become probabilities through a Cox model that was learned on out-of-fold risks of "
+        "the training patients. On the training patients themselves calibration says little."
+    )
+    found = of_page("calibrations", horizon, make=lambda: calibrations(known, horizon))
+    if model in found:
+        show_figure(
+            calibration_figure(
+                found[model],
+                known[model]["probability"].to_numpy(float),
+                model,
+                f"calibration-{model}-{stem}",
+                sample.label,
+            ),
+            key="calibration",
+        )
+    else:
+        st.info(f"{model_title(model)} is not calibrated: {not_calibrated[model]}.")
+    show_table(calibrations_table(found, not_calibrated), "calibration-table", height="content")
+elif part == "Decision curve":
+    st.caption(EXPLAINED["net_benefit"])
+    curves, told = of_page("decision", horizon, make=lambda: decision(sample, known, horizon))
+    if curves is None:
+        st.info(told)
+    else:
+        show_figure(decision_figure(curves, f"decision-{stem}", told), key="decision")
+    if not_calibrated:
+        names = ", ".join(model_title(one) for one in not_calibrated)
+        st.caption(f"Not calibrated, so not drawn: {names}.")
+else:
+    over = of_page("over-time", make=lambda: over_time(data, sample, models))
+    st.subheader("Time-dependent AUC")
+    show_figure(
+        over_time_figure(over, "auc", model, f"auc-over-time-{stem}", sample.label), key="auc-t"
+    )
+    st.subheader("Brier score")
+    show_figure(
+        over_time_figure(over, "brier", model, f"brier-over-time-{stem}", sample.label),
+        key="brier-t",
+    )
+    show_table(
+        of_page("brier", horizon, make=lambda: brier_table(known, not_calibrated, horizon)),
+        "brier-table",
+        caption=f"At {chosen}. Index of prediction accuracy: how much better than knowing the "
+        "average only; negative is worse.",
+    )
