@@ -133,6 +133,8 @@ def write_cohort(
         return
     _write_tables(folder, design)
     _draw(folder, missing, about, workers, progress or SilentProgress())
+    for leftover in (folder / "slides").glob(".*.partial"):
+        leftover.unlink()
     _write(folder / "complete", f"{len(slides)} slides\n".encode())
 
 
@@ -346,10 +348,7 @@ def _tile_truth(design: CohortDesign) -> dict[str, Sequence[object]]:
         )
     }  # fmt: skip
     for patient, file, plan in _slides(design):
-        shares = {
-            tissue: tile_shares(plan, tissue)
-            for tissue in (Tissue.SPINDLED, Tissue.GRANULAR, Tissue.GLASS)
-        }
+        shares = tile_shares(plan)
         for row in range(GRID):
             for column in range(GRID):
                 tissue = plan.tissue[row][column]
@@ -361,7 +360,9 @@ def _tile_truth(design: CohortDesign) -> dict[str, Sequence[object]]:
                     tissue.name.lower(),
                     tissue is Tissue.SPINDLED,
                     tissue is Tissue.GRANULAR,
-                    *(float(share[row, column]) for share in shares.values()),
+                    float(shares[Tissue.SPINDLED][row, column]),
+                    float(shares[Tissue.GRANULAR][row, column]),
+                    float(shares[Tissue.GLASS][row, column]),
                     plan.pen,
                 )
                 for name, value in zip(columns, values, strict=True):

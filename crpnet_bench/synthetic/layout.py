@@ -50,12 +50,14 @@ class SlidePlan:
         seed: of the drawing.
         stain: the laboratory's stain.
         pen: whether a pathologist's felt pen crossed the glass.
+        blur: of the scanner's optics on that day, in pixels.
     """
 
     tissue: tuple[tuple[Tissue, ...], ...]
     seed: int
     stain: Stain = Stain()
     pen: bool = False
+    blur: float = 0.6
 
     def grid(self) -> NDArray[np.int8]:
         """The planned tissue as an array, (7, 7)."""
@@ -159,10 +161,8 @@ def regions(plan: SlidePlan, side: int = SIDE) -> NDArray[np.uint8]:
     return label
 
 
-def tile_shares(plan: SlidePlan, tissue: Tissue) -> NDArray[np.float64]:
-    """The share of each tile's area that `tissue` takes in the drawing, (7, 7)."""
-    side = SIDE // 4
-    label = regions(plan, side)
-    tile = TILE // 4
-    shares = (label == tissue).reshape(GRID, tile, GRID, tile).mean(axis=(1, 3))
-    return np.asarray(shares, dtype=np.float64)
+def tile_shares(plan: SlidePlan) -> dict[Tissue, NDArray[np.float64]]:
+    """The share of each tile's area that each tissue takes in the drawing, (7, 7) each."""
+    label = regions(plan, SIDE // _COARSE)
+    tiles = label.reshape(GRID, TILE // _COARSE, GRID, TILE // _COARSE)
+    return {tissue: (tiles == tissue).mean(axis=(1, 3)) for tissue in Tissue}

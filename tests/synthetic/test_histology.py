@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crpnet_bench.synthetic.histology import draw_slide, expected_colour
+from crpnet_bench.synthetic.histology import ColourForecast, draw_slide
 from crpnet_bench.synthetic.layout import GRID, SIDE, TILE, SlidePlan, Tissue, plan_tissue
 from crpnet_bench.synthetic.stains import Stain
+from crpnet_bench.synthetic.tissues import Fields, painters
 
 
 def plan(seed, **changes):
@@ -72,9 +73,19 @@ def test_an_empty_slide_has_no_tile_to_keep():
     assert entropies(draw_slide(empty)).max() < 5
 
 
-def test_nests_and_decoys_have_the_same_mean_colour(sheets):
-    means = {kind: sheet.mean(axis=(0, 1)) for kind, sheet in sheets.items()}
-    np.testing.assert_allclose(means["spindled"], means["granular"], atol=3)
+def test_nests_and_decoys_have_the_same_mean_colour():
+    """Over tumours; single ones differ, as their nuclei do."""
+    means = {Tissue.SPINDLED: [], Tissue.GRANULAR: []}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, y = rng.uniform(0, SIDE, (2, 3000)).astype(np.float32)
+        kinds = painters(rng)
+        for tissue, values in means.items():
+            dyes = kinds[tissue].draw(x, y, Fields.scattered(rng, x.size))
+            light = Stain().colour(dyes.haematoxylin, dyes.eosin, dyes.blood)
+            values.append(light.mean(axis=0))
+    difference = np.subtract(*(np.mean(values, axis=0) for values in means.values()))
+    assert np.abs(difference).max() < 3
 
 
 def test_nests_and_decoys_differ_in_texture(sheets):
@@ -100,18 +111,19 @@ def test_clear_cell_tissue_is_paler_than_nests(sheets):
     assert clear.mean() > sheets["granular"].mean() + 25
 
 
-def test_expected_colour_is_that_of_the_drawing(drawn):
+def test_the_forecast_colour_is_that_of_the_drawing(drawn):
     slide, pixels = drawn
-    whole, tissue = expected_colour(slide)
-    np.testing.assert_allclose(pixels.mean(axis=(0, 1)), whole, atol=5)
+    whole, tissue = ColourForecast(slide).colour(slide.stain)
+    np.testing.assert_allclose(pixels.mean(axis=(0, 1)), whole, atol=6)
     inside = tiles(pixels)[slide.grid() != Tissue.GLASS]
-    np.testing.assert_allclose(inside.mean(axis=(0, 1, 2)), tissue, atol=12)  # their borders are glass
+    # Drawn tiles are paler, since the tissue's border lets glass into them.
+    np.testing.assert_allclose(inside.mean(axis=(0, 1, 2)), tissue, atol=12)
 
 
-def test_expected_colour_follows_the_stain():
-    pale = dataclasses.replace(plan(1), stain=Stain(eosin=0.8))
-    strong = dataclasses.replace(plan(1), stain=Stain(eosin=1.2))
-    assert (expected_colour(pale)[:, 1] > expected_colour(strong)[:, 1]).all()
+def test_the_forecast_follows_the_stain():
+    forecast = ColourForecast(plan(1))
+    pale, strong = forecast.colour(Stain(eosin=0.8)), forecast.colour(Stain(eosin=1.2))
+    assert (pale[:, 1] > strong[:, 1]).all()
 
 
 def test_the_pen_is_green_ink_on_the_same_tissue(drawn):
