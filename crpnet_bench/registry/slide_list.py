@@ -71,14 +71,16 @@ def read_slides(
     """
     if section is None:
         return [], [], ["no [slides]: the cohort serves clinical scores only"]
+    warnings: list[str] = []
     if section.file is not None:
         table, problems = read_text_table(
             folder / section.file, name=section.file, encoding=section.encoding
         )
         rows = [] if table is None else _rows_of_table(table, problems)
     else:
-        rows, problems = _rows_of_folder(folder, section, patients)
-    warnings = [] if problems else _decide(rows, section, patients, problems)
+        rows, problems, warnings = _rows_of_folder(folder, section, patients)
+    if not problems:
+        warnings += _decide(rows, section, patients, problems)
     return rows, problems, warnings
 
 
@@ -178,19 +180,27 @@ def _hold_to_record(row: Row, file: str, number: int, problems: list[Problem]) -
 
 def _rows_of_folder(
     folder: Path, section: SlidesSection, patients: Collection[str]
-) -> tuple[list[Row], list[Problem]]:
-    root = folder / str(section.dir)
+) -> tuple[list[Row], list[Problem], list[str]]:
+    root, pattern = folder / str(section.dir), str(section.pattern)
     if not root.is_dir():
-        return [], [Problem("cohort.toml", "an existing folder", "slides.dir", value=section.dir)]
+        problem = Problem("cohort.toml", "an existing folder", "slides.dir", value=section.dir)
+        return [], [problem], []
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-    matched = match_slides(files, str(section.pattern), patients)
+    matched = match_slides(files, pattern, patients)
     if not matched:
         wanted = f"a pattern that a file in {section.dir} and a patient fit ({len(files)} files)"
-        return [], [Problem("cohort.toml", wanted, "slides.pattern", value=section.pattern)]
+        return [], [Problem("cohort.toml", wanted, "slides.pattern", value=pattern)], []
     prefix = str(section.dir).rstrip("/")
-    return [
+    rows: list[Row] = [
         {"patient_id": patient, "path": f"{prefix}/{file}"} for file, patient in matched.items()
-    ], []
+    ]
+    suffix = Path(pattern).suffix.casefold()
+    left = [f for f in files if f not in matched and Path(f).suffix.casefold() == suffix]
+    return rows, [], [f"{len(left)} files fit no patient: {_first_of(left)}"] if left else []
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def match_slides(files: Sequence[str], pattern: str, patients: Collection[str]) -> dict[str, str]:
@@ -274,7 +284,7 @@ def _remarks(
         return []
     remarks = []
     if strangers:
-        shown = ", ".join(strangers[:5]) + (" ..." if len(strangers) > 5 else "")
+        shown = _first_of(strangers)
         remarks.append(f"slides of {len(strangers)} patients who are not in the table: {shown}")
     if without:
         remarks.append(f"{without} patients without a usable slide")

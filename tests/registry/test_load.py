@@ -253,7 +253,9 @@ def test_pattern_does_not_give_a_patient_the_slides_of_another(cohort_folder):
     cohort_folder.replace(
         "cohort.toml", 'file = "slides.csv"', 'dir = "wsi"\npattern = "{patient_id}*.svs"'
     )
-    slides = load_cohort(cohort_folder.path).slides
+    loaded = load_cohort(cohort_folder.path)
+    slides = loaded.slides
+    assert "1 files fit no patient: P010.svs" in loaded.warnings
     own = slides.loc[slides["patient_id"] == "P01", "path"].tolist()
     assert own == ["wsi/P01.svs", "wsi/P01_2.svs"]
     assert "wsi/P010.svs" not in set(slides["path"])

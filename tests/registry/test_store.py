@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import textwrap
@@ -374,3 +375,25 @@ def test_writers_and_readers_in_parallel_see_whole_commits_only(registered):
         assert process.returncode == 0, errors
     assert len(views.slide_outcomes(registered, "small")) == 50
     assert views.snapshot_number(registered) == 9
+
+
+@pytest.mark.slow
+def test_writers_killed_at_any_moment_leave_nothing_half(registered):
+    delays = random.Random(0)  # noqa: S311 repeatable moments, no secret
+    for _ in range(12):
+        writer = run_python("print('up', flush=True)\n" + textwrap.dedent(WRITE),
+                            str(registered.root), "1000")  # fmt: skip
+        assert writer.stdout.readline().strip() == "up"
+        time.sleep(1.0 + delays.random())
+        writer.kill()
+        writer.communicate()
+        rows = views.slide_outcomes(registered, "small")
+        assert len(rows) in {0, 50}
+        assert rows["slide_id"].nunique() <= 1
+        assert len(views.patients(registered, "small")) == 24
+        with Registry(registered, wait=10).write() as registry:
+            outcomes = pd.DataFrame({"slide_id": ["x"] * 50, "status": "done"})
+            registry.store_slide_outcomes("small", 1, outcomes)
+        assert set(views.slide_outcomes(registered, "small")["slide_id"]) == {"x"}
+    assert len(list(registered.views.glob("registry-*.duckdb"))) == 3
+    assert not list(registered.views.glob(".*"))
