@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -141,8 +141,3 @@ def _record(
         "time_unit": columns.time_unit,
         "components": json.dumps(components) if columns.primary and components else None,
     }
-
-
-def included(records: Sequence[Mapping[str, Any]], excluded: Mapping[str, str]) -> list[Any]:
-    """The primary records of patients who stay."""
-    return [r for r in records if r["primary"] and r["patient_id"] not in excluded]

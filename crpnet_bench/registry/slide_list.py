@@ -249,18 +249,35 @@ def _decide(
 ) -> list[str]:
     """Complete each row and say which slides are not used."""
     known = frozenset(patients)
-    read_from_name = 0
+    listed = section.file is not None
+    read_from_name = []
     for row in rows:
         barcode = read_barcode(Path(row["path"]).name)
         for name, default in (("specimen", "tumour"), ("preparation", "ffpe")):
             if row.get(name) is None:
-                row[name] = getattr(barcode, name) if barcode else default
-                read_from_name += barcode is not None and row[name] != default
+                said = getattr(barcode, name) if barcode else default
+                # Whoever lists a slide by hand wants it: then the barcode is a warning only.
+                row[name] = default if listed else said
+                if said != default:
+                    read_from_name.append(Path(row["path"]).name)
         row["mpp"] = row.get("mpp") or section.mpp
         row.setdefault("tumor_no", None)
         row["reason"] = _why_not_used(row, known)
         row["excluded"] = row["reason"] is not None
-    return _remarks(rows, known, read_from_name, problems)
+    return _remarks(rows, known, _of_barcodes(read_from_name, listed), problems)
+
+
+def _of_barcodes(names: Sequence[str], listed: bool) -> list[str]:
+    """What TCGA barcodes say against slides, if they do."""
+    if not names:
+        return []
+    done = (
+        "they are used as listed; write specimen and preparation into the slide table to settle it"
+        if listed
+        else "they are left out"
+    )
+    which = f"{len(names)} slides are frozen or normal tissue by their TCGA barcode"
+    return [f"{which} ({_first_of(names)}); {done}"]
 
 
 def _why_not_used(row: Row, known: Collection[str]) -> str | None:
@@ -274,7 +291,7 @@ def _why_not_used(row: Row, known: Collection[str]) -> str | None:
 
 
 def _remarks(
-    rows: Sequence[Row], known: Collection[str], read_from_name: int, problems: list[Problem]
+    rows: Sequence[Row], known: Collection[str], barcodes: list[str], problems: list[Problem]
 ) -> list[str]:
     strangers = sorted({row["patient_id"] for row in rows if row["reason"] == NOT_A_PATIENT})
     without = len(set(known) - {row["patient_id"] for row in rows if not row["excluded"]})
@@ -288,6 +305,4 @@ def _remarks(
         remarks.append(f"slides of {len(strangers)} patients who are not in the table: {shown}")
     if without:
         remarks.append(f"{without} patients without a usable slide")
-    if read_from_name:
-        remarks.append(f"{read_from_name} slides are frozen or normal tissue by their TCGA barcode")
-    return remarks
+    return [*remarks, *barcodes]

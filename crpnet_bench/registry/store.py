@@ -320,7 +320,7 @@ class Transaction:
         for table in ("predictions", "metrics"):
             # What a validation on another cohort brought in stays.
             self._run(
-                f"DELETE FROM {table} WHERE run_id = ? AND role <> 'external'",  # noqa: S608
+                f"DELETE FROM {table} WHERE run_id = ? AND role IS DISTINCT FROM 'external'",  # noqa: S608
                 record.run_id,
             )
         fields = record.model_dump(include=set(_RUN_FIELDS)) | {"record": record.model_dump_json()}

@@ -259,6 +259,30 @@ def test_commands_from_registration_to_removal(home, cohort_folder):
     assert views.cohorts(home).empty
 
 
+def test_init_and_import_commands_write_folders(home, tmp_path):
+    at = ("--home", home.root)
+    (tmp_path / "a.csv").write_text("id,RFS months,recurrence\nx,3,1\ny,4,0\n")
+    drafted = run(
+        cohort_app, "init", tmp_path / "m", "--clinical", tmp_path / "a.csv", *at, "--json"
+    )
+    assert json.loads(drafted.stdout)["found"]["event"] == "recurrence"
+    run(cohort_app, "register", tmp_path / "m", *at)
+    (tmp_path / "b.txt").write_text("PATIENT_ID\tOS_MONTHS\tOS_STATUS\nA\t1\t0:LIVING\n")
+    imported = run(
+        cohort_app, "import", "cbioportal", "--clinical", tmp_path / "b.txt", "--out",
+        tmp_path / "o", "--name", "m", *at, "--json",
+    )  # fmt: skip
+    assert json.loads(imported.stdout)["patients"] == 1
+    assert "registering makes its next version" in imported.stderr
+    (tmp_path / "c.tsv").write_text(
+        "case_submitter_id\tgender\tvital_status\tdays_to_last_follow_up\n"
+        "C3L-00001\tmale\tAlive\t100\n"
+    )
+    run(cohort_app, "import", "gdc", "--project", "CPTAC-3", "--clinical", tmp_path / "c.tsv",
+        "--out", tmp_path / "g", *at)  # fmt: skip
+    assert (tmp_path / "g" / "cohort.toml").exists()
+
+
 def test_check_of_a_bad_cohort_exits_1(home, cohort_folder):
     cohort_folder.replace("clinical.csv", "pT1b", "pT7")
     result = run(cohort_app, "check", cohort_folder.path, "--home", home.root, "--json", code=1)

@@ -57,6 +57,11 @@ def test_every_problem_is_listed_with_its_place(cohort_folder):
         ('patient_id = "Case"', 'patient_id = "Cases"', "did you mean 'Case'?"),
         ('grade = "ISUP"', 'gradee = "ISUP"', "did you mean 'grade'?"),
         ("[slides]", "[slide]", "did you mean 'slides'?"),
+        ('file = "clinical.csv"', 'fil = "clinical.csv"', "did you mean 'file'?"),
+        ('unit = "mm"}', 'units = "mm"}', "did you mean 'unit'?"),
+        ('grade = "ISUP"', 'grade = {column = "ISUP", pattern = "x"}', "this one has 0"),
+        ('grade = "ISUP"', 'grade = {column = "ISUP", pattern = "(("}', "no regular expression"),
+        ('time_unit = "months"', "time_unit = 3", "'days', 'months' or 'years'"),
         ('kind = "simulated"', 'kind = "imaginary"', "'real', 'simulated' or 'synthetic'"),
         ('time = "Months"\n', "", "a column for time"),
         ('unit = "mm"', 'unit = "inch"', "one of cm, mm"),
@@ -203,6 +208,103 @@ def test_formula_injection_and_odd_identifiers_are_refused(cohort_folder):
     text = problems_of(cohort_folder.path)
     assert "found '=cmd|calc'" in text
     assert "row 4, column 'Case'; expected a patient's identifier" in text
+
+
+ARTIFICIAL = """
+[source]
+citation = "An artificial table for tests; these are no published numbers"
+tnm_edition = 6
+grading = "fuhrman"
+
+[pT]
+T1a = 0
+T1b = 1000
+T2 = 2000
+T3 = 3000
+T4 = 4000
+
+[pN]
+N0 = 0
+"N+" = 100
+
+[M]
+M0 = 0
+M1 = 10000
+
+[grade]
+1 = 0
+2 = 1
+3 = 2
+4 = 3
+
+[symptoms]
+none = 0
+local = 10
+systemic = 20
+
+[tumor_size]
+unit = "mm"
+size = [0, 100, 200]
+points = [0, 0.5, 0.75]
+
+[survival]
+unit = "percent"
+total_points = [0, 10000, 20000]
+year_1 = [100, 90, 80]
+year_2 = [100, 80, 60]
+year_5 = [100, 50, 10]
+year_10 = [100, 40, 0]
+"""
+
+
+def test_scores_take_the_manifests_parameters_and_point_table(cohort_folder):
+    cohort_folder.replace("clinical.csv", ",pT3a,N0,M0,4,35,", ",pT4,N0,M0,4,35,")
+    cohort_folder.write("points.toml", ARTIFICIAL)
+    before = load_cohort(cohort_folder.path)
+    cohort_folder.append(
+        "cohort.toml",
+        '[scores.ssign]\npt4_points = 4\n[scores.karakiewicz]\ntable = "points.toml"\n',
+    )
+    after = load_cohort(cohort_folder.path)
+    value = {
+        name: loaded.scores.set_index(["score", "patient_id"])["value"]
+        for name, loaded in (("before", before), ("after", after))
+    }
+    assert int(value["after"]["ssign", "P03"]) - int(value["before"]["ssign", "P03"]) == 4
+    assert set(after.scores["score"]) - set(before.scores["score"]) == {"karakiewicz"}
+    versions = after.scores.groupby("score")["definition_version"].first()
+    assert versions["karakiewicz"].startswith("table sha256:")
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("[scores.ssign]\npt4 = 4\n", "did you mean 'ssign.pt4_points'"),
+        ('[scores.ssign]\npt4_points = "four"\n', "a value of type int"),
+        ('[scores.karakiewicz]\ntable = "gone.toml"\n', "gone.toml"),
+        ('[scores.karakiewicz]\ntable = "clinical.csv"\n', "clinical.csv"),
+    ],
+)
+def test_score_settings_with_mistakes_are_named(cohort_folder, lines, message):
+    cohort_folder.append("cohort.toml", lines)
+    assert message in problems_of(cohort_folder.path)
+
+
+def test_a_changed_point_table_is_a_new_fingerprint(cohort_folder):
+    cohort_folder.write("points.toml", ARTIFICIAL)
+    cohort_folder.append("cohort.toml", '[scores.karakiewicz]\ntable = "points.toml"\n')
+    before = load_cohort(cohort_folder.path).fingerprint
+    cohort_folder.replace("points.toml", "T4 = 4000", "T4 = 4001")
+    assert load_cohort(cohort_folder.path).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe[cohort]", b"[cohort]\nname = '\xe9'\n", b"a" * 2**21]
+)
+def test_manifest_that_is_no_text_is_named(cohort_folder, content):
+    (cohort_folder.path / "cohort.toml").write_bytes(content)
+    assert "expected" in problems_of(cohort_folder.path)
 
 
 # ---------------------------------------------------------------- slides

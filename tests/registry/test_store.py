@@ -62,6 +62,7 @@ def a_run(run_id: str = "r1", cohort: str = "small") -> RunRecord:
 
 def predictions_of(run_id: str, cohort: str = "small") -> pd.DataFrame:
     row = {"run_id": run_id, "model": "ssign", "cohort": cohort, "patient_id": "P00", "risk": 1.5}
+    row["role"] = "train"
     return conform(pd.DataFrame([row]), PREDICTION_COLUMNS)
 
 
