@@ -250,34 +250,36 @@ def _decide(
     """Complete each row and say which slides are not used."""
     known = frozenset(patients)
     listed = section.file is not None
-    read_from_name = []
+    read_from_name: dict[str, bool] = {}
     for row in rows:
         barcode = read_barcode(Path(row["path"]).name)
         for name, default in (("specimen", "tumour"), ("preparation", "ffpe")):
             if row.get(name) is None:
                 said = getattr(barcode, name) if barcode else default
-                # Whoever lists a slide by hand wants it: then the barcode is a warning only.
-                row[name] = default if listed else said
+                # A slide table without such a column lists what is wanted: then the barcode
+                # is a warning only.
+                row[name] = default if listed and name not in row else said
                 if said != default:
-                    read_from_name.append(Path(row["path"]).name)
+                    read_from_name[Path(row["path"]).name] = row[name] == said
         row["mpp"] = row.get("mpp") or section.mpp
         row.setdefault("tumor_no", None)
         row["reason"] = _why_not_used(row, known)
         row["excluded"] = row["reason"] is not None
-    return _remarks(rows, known, _of_barcodes(read_from_name, listed), problems)
+    return _remarks(rows, known, _of_barcodes(read_from_name), problems)
 
 
-def _of_barcodes(names: Sequence[str], listed: bool) -> list[str]:
-    """What TCGA barcodes say against slides, if they do."""
-    if not names:
-        return []
-    done = (
-        "they are used as listed; write specimen and preparation into the slide table to settle it"
-        if listed
-        else "they are left out"
-    )
-    which = f"{len(names)} slides are frozen or normal tissue by their TCGA barcode"
-    return [f"{which} ({_first_of(names)}); {done}"]
+def _of_barcodes(left_out: Mapping[str, bool]) -> list[str]:
+    """What TCGA barcodes say against slides: file name -> whether it is left out for that."""
+    remarks = []
+    for is_out, done in (
+        (True, "left out"),
+        (False, "used as listed; columns specimen and preparation in the slide table settle it"),
+    ):
+        names = [name for name, out in left_out.items() if out is is_out]
+        if names:
+            which = f"{len(names)} slides are frozen or normal tissue by their TCGA barcode"
+            remarks.append(f"{which} ({_first_of(names)}): {done}")
+    return remarks
 
 
 def _why_not_used(row: Row, known: Collection[str]) -> str | None:

@@ -332,6 +332,13 @@ def test_frozen_and_normal_slides_are_left_out_with_the_reason(cohort_folder):
     assert "TCGA barcode" in told
 
 
+def test_a_slide_table_without_such_columns_is_used_as_listed_with_a_warning(cohort_folder):
+    cohort_folder.write("slides.csv", "patient_id,path\nP00,TCGA-A3-3307-01A-01-TS1.svs\n")
+    loaded = load_cohort(cohort_folder.path)
+    assert loaded.slides["excluded"].tolist() == [False]
+    assert any("TCGA barcode" in text and "used as listed" in text for text in loaded.warnings)
+
+
 @pytest.mark.parametrize(
     ("slides", "message"),
     [
