@@ -18,7 +18,7 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.clinical_groups import available_subgroups
 from crpnet_bench.reporting.figures import Figure, can_export
-from crpnet_bench.reporting.names import EXPLAINED, kind_sentence
+from crpnet_bench.reporting.names import EXPLAINED, kind_sentence, model_title
 from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
 from crpnet_bench.results import RunRecord
 
@@ -150,7 +150,7 @@ def _choose_cohort(cohorts: pd.DataFrame, runs: Sequence[RunRecord]) -> str:
     # The cohort of the newest run comes first: that is what a reader came for.
     first = next((run.cohort for run in runs if run.cohort in names), names[0])
     names = [first, *(name for name in names if name != first)]
-    name = st.selectbox("Cohort", names, key="cohort", bind="query-params")
+    name = _always_in_address("Cohort", names, "cohort")
     row = newest[newest["cohort"] == name].iloc[0]
     kind = kind_sentence(str(row["kind"]))
     if kind:
@@ -163,8 +163,24 @@ def _choose_run(runs: Sequence[RunRecord]) -> RunRecord | None:
         st.caption("No run of this cohort yet.")
         return None
     by_id = {run.run_id: run for run in runs}
-    chosen = st.selectbox("Run", list(by_id), key="run", bind="query-params", help="Newest first.")
-    return by_id[chosen]
+    return by_id[_always_in_address("Run", list(by_id), "run", help="Newest first.")]
+
+
+def _always_in_address(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    help: str | None = None,  # noqa: A002 as Streamlit's own
+) -> str:
+    """A choice that stays in the address even where it is the first one.
+
+    The newest run is the default, and a link must open the same view after the next run.
+    """
+    asked = st.query_params.get(key)
+    index = options.index(asked) if asked in options else 0
+    chosen = st.selectbox(label, options, index=index, key=key, help=help)
+    st.query_params[key] = chosen
+    return str(chosen)
 
 
 def _choose_set(data: RunData) -> str:
@@ -247,6 +263,21 @@ def sample_of(data: RunData, set_key: str) -> Sample:
         now.home, now.snapshot, "sample", data.record.run_id, set_key, now.where,
         make=lambda: take(data, data.set_named(set_key), now.where),
     )  # fmt: skip
+
+
+def choose_model(data: RunData, key: str, label: str = "Model", help: str | None = None) -> str:  # noqa: A002 as Streamlit's own
+    """One of the run's models; its primary one at first."""
+    models, primary = list(data.models), data.record.primary_model
+    chosen = st.selectbox(
+        label,
+        models,
+        index=models.index(primary) if primary in models else 0,
+        format_func=model_title,
+        key=key,
+        bind="query-params",
+        help=help,
+    )
+    return str(chosen)
 
 
 def headline(title: str, sample: Sample | None = None) -> None:

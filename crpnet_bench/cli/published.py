@@ -26,14 +26,21 @@ def reproduce(
     """The CRPNet article's numbers beside our evaluation of simulated patients."""
     from crpnet_bench.benchmark import reproduce as published
     from crpnet_bench.benchmark.builtin import ensure_cohort
+    from crpnet_bench.benchmark.published_store import keep_document, keep_run
+    from crpnet_bench.synthetic.changhai import simulate_changhai
 
-    ensure_cohort(open_home(home), published.COHORT_NAME, progress())
+    where = open_home(home)
+    ensure_cohort(where, published.COHORT_NAME, progress())
     ranges = published.simulate_ranges(cohorts, progress()) if cohorts else None
     if ranges is not None and save_ranges is not None:
         published.write_ranges(ranges, save_ranges)
     rows = published.reproduce(seed, ranges)
+    document = published.document(rows)
+    keep_document(where, document)
+    if seed == 0:  # the cohort that is registered
+        keep_run(where, simulate_changhai(seed))
     note(published.WHAT_IT_IS)
-    emit(published.document(rows), as_json=as_json, text=published.report(rows))
+    emit(document, as_json=as_json, text=published.report(rows))
 
 
 def audit(

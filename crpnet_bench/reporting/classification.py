@@ -20,14 +20,12 @@ from crpnet_bench.stats.roc_band import roc_band
 __all__ = [
     "at_threshold",
     "confusion_figure",
-    "horizon_table",
     "locked_threshold",
     "rates_table",
     "roc_figure",
 ]
 
 _RATES = ("accuracy", "precision", "recall", "fpr", "fnr", "specificity", "npv")
-_HORIZON_RATES = ("auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t")
 _MOST_POINTS = 1500
 
 
@@ -222,32 +220,20 @@ def _percent(part: int, whole: int) -> str:
 
 def rates_table(sample: Sample, models: Sequence[str]) -> pd.DataFrame:
     """Rates of the locked classes with their intervals, a row a rate, a column a model."""
-    return _metric_table(sample, models, _RATES, None)
+    return pd.DataFrame(
+        [
+            {"": f"{METRIC_TITLES[metric]}, %"}
+            | {model_title(model): _rate(sample, model, metric) for model in models}
+            for metric in _RATES
+        ]
+    )
 
 
-def horizon_table(sample: Sample, models: Sequence[str], horizon: float) -> pd.DataFrame:
-    """Rates at a fixed time, weighted for censoring, a row a rate, a column a model."""
-    return _metric_table(sample, models, _HORIZON_RATES, horizon)
-
-
-def _metric_table(
-    sample: Sample, models: Sequence[str], metrics: Sequence[str], horizon: float | None
-) -> pd.DataFrame:
-    rows = []
-    for metric in metrics:
-        scale, digits = (1.0, 3) if metric.startswith("auc") else (100.0, 1)
-        line = {"": METRIC_TITLES[metric] + ("" if scale == 1 else ", %")}
-        for model in models:
-            row = sample.metric(model, metric, horizon)
-            line[model_title(model)] = (
-                "n/a"
-                if row is None or row["status"] != "ok"
-                else format_interval(
-                    row["value"], row["ci_low"], row["ci_high"], scale=scale, digits=digits
-                )
-            )
-        rows.append(line)
-    return pd.DataFrame(rows)
+def _rate(sample: Sample, model: str, metric: str) -> str:
+    row = sample.metric(model, metric)
+    if row is None or row["status"] != "ok":
+        return "n/a"
+    return format_interval(row["value"], row["ci_low"], row["ci_high"], scale=100, digits=1)
 
 
 # ---------------------------------------------------------------- exploration

@@ -21,6 +21,7 @@ __all__ = [
 _TITLES: Mapping[str, str] = {
     "crpnet": "CRPNet",
     "crpnet-ms": "CRPNet, multi-scale",
+    "uiss": "UISS",
     "uiss_2002": "UISS",
     "uiss_2001": "UISS 2001",
     "ssign": "SSIGN",
@@ -41,6 +42,7 @@ _TITLES: Mapping[str, str] = {
 # Okabe and Ito's colours, told apart with every common colour vision deficiency.
 _COLORS: Mapping[str, str] = {
     "crpnet": "#0072B2",
+    "uiss": "#E69F00",
     "uiss_2002": "#E69F00",
     "ssign": "#009E73",
     "karakiewicz_refit": "#CC79A7",

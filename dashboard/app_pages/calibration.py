@@ -1,5 +1,13 @@
 import streamlit as st
-from page_parts import headline, of_page, require_run, sections, show_figure, show_table
+from page_parts import (
+    choose_model,
+    headline,
+    of_page,
+    require_run,
+    sections,
+    show_figure,
+    show_table,
+)
 
 from crpnet_bench.reporting.absolute_risk import (
     brier_table,
@@ -25,16 +33,8 @@ chosen = left.selectbox(
     "Horizon", list(horizons), index=len(horizons) - 1, key="horizon", bind="query-params"
 )
 horizon = horizons[chosen]
-primary = data.record.primary_model
-model = right.selectbox(
-    "Model",
-    models,
-    index=models.index(primary) if primary in models else 0,
-    format_func=model_title,
-    key="calibrated_model",
-    bind="query-params",
-    help=EXPLAINED["calibration"],
-)
+with right:
+    model = choose_model(data, "calibrated_model", help=EXPLAINED["calibration"])
 known, not_calibrated = of_page(
     "probabilities", horizon, make=lambda: probabilities(data, sample, models, horizon)
 )

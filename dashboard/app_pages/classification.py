@@ -1,21 +1,41 @@
+from collections.abc import Callable
+
+import pandas as pd
 import streamlit as st
-from page_parts import headline, of_page, require_run, sections, show_figure, show_table
+from page_parts import (
+    choose_model,
+    headline,
+    of_page,
+    require_run,
+    sections,
+    show_figure,
+    show_table,
+)
 
 from crpnet_bench.reporting.classification import (
     at_threshold,
     confusion_figure,
-    horizon_table,
     locked_threshold,
     rates_table,
     roc_figure,
 )
 from crpnet_bench.reporting.names import EXPLAINED, model_title
-from crpnet_bench.reporting.tables import Block, format_interval, table_one
+from crpnet_bench.reporting.tables import Block, format_interval, horizon_table, table_one
 
 data, sample = require_run()
 headline("Classification", sample)
 st.caption(f"Positive: event ever recorded. {EXPLAINED['ever']}")
 models = list(sample.models)
+
+
+def in_titles(table: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    """One of the command line's tables with the models' titles."""
+    one = sample.patients_of
+    block = Block(one.role, one.in_sample, one.title)
+    shown = table(sample.metrics, block, models, sample.where or "all")
+    return shown.rename(columns={model: model_title(model) for model in models})
+
+
 part = sections(
     ["Confusion matrices", "ROC curves", "Table 1", "At 3 and 5 years", "Threshold"], "class_part"
 )
@@ -30,26 +50,10 @@ if part == "Confusion matrices":
         "denominator, or the model gives no class.",
     )
 elif part == "ROC curves":
-    primary = data.record.primary_model
-    banded = st.selectbox(
-        "Interval band of",
-        models,
-        index=models.index(primary) if primary in models else 0,
-        format_func=model_title,
-        key="band",
-        bind="query-params",
-        help=EXPLAINED["auc"],
-    )
+    banded = choose_model(data, "band", "Interval band of", EXPLAINED["auc"])
     show_figure(of_page("roc", banded, make=lambda: roc_figure(sample, models, banded)), key="roc")
 elif part == "Table 1":
-    one = sample.patients_of
-    block = Block(one.role, one.in_sample, one.title)
-    table = of_page(
-        "table-one",
-        make=lambda: table_one(sample.metrics, block, models, sample.where or "all").rename(
-            columns={model: model_title(model) for model in models}
-        ),
-    )
+    table = of_page("table-one", make=lambda: in_titles(table_one))
     show_table(
         table, "table-1", height="content",
         caption="The layout of the article's Table 1, with intervals. C-index and hazard ratios "
@@ -57,18 +61,13 @@ elif part == "Table 1":
     )  # fmt: skip
 elif part == "At 3 and 5 years":
     st.caption(EXPLAINED["ipcw"])
-    for horizon in sample.settings.horizons_months:
-        st.subheader(f"{horizon / 12:g} years")
-        show_table(
-            of_page("horizon", horizon, make=lambda h=horizon: horizon_table(sample, models, h)),
-            f"at-{horizon:g}-months",
-        )
+    show_table(
+        of_page("horizons", make=lambda: in_titles(horizon_table)), "at-horizons", height="content"
+    )
     st.caption("n/a: follow-up ends before, too few events, or risks of different fits.")
 else:
     st.caption("For exploration: a threshold chosen on these patients is too good for them.")
-    model = st.selectbox(
-        "Model", models, format_func=model_title, key="threshold_model", bind="query-params"
-    )
+    model = choose_model(data, "threshold_model")
     locked = locked_threshold(sample, model)
     threshold = st.slider(
         "Probability from which a patient is called positive", 0.0, 1.0,

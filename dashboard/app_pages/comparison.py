@@ -1,5 +1,13 @@
 import streamlit as st
-from page_parts import headline, of_page, require_run, sections, show_figure, show_table
+from page_parts import (
+    choose_model,
+    headline,
+    of_page,
+    require_run,
+    sections,
+    show_figure,
+    show_table,
+)
 
 from crpnet_bench.reporting.associations import correlations, correlations_table, level_metrics
 from crpnet_bench.reporting.clinical_models import with_clinical
@@ -31,18 +39,6 @@ part = sections(
 )  # fmt: skip
 
 
-def choose_model(label: str = "Model") -> str:
-    primary = data.record.primary_model
-    return st.selectbox(
-        label,
-        models,
-        index=models.index(primary) if primary in models else 0,
-        format_func=model_title,
-        key="model",
-        bind="query-params",
-    )
-
-
 if part == "C-index":
     st.caption(EXPLAINED["c_index"])
     show_figure(
@@ -69,7 +65,7 @@ elif part == "Hazard ratios":
         )
         show_figure(figure, key=metric)
     st.subheader("Multivariable")
-    model = choose_model("Model beside clinical variables")
+    model = choose_model(data, "model", "Model beside clinical variables")
     variables = st.multiselect(
         "Clinical variables",
         list(MULTIVARIABLE),
@@ -87,7 +83,7 @@ elif part == "Hazard ratios":
         key="multivariable",
     )  # fmt: skip
 elif part == "Paired differences":
-    model = choose_model("Compare this model with each other")
+    model = choose_model(data, "model", "Compare this model with each other")
     show_table(
         of_page("paired", model, make=lambda: paired_table(sample, model)),
         "paired-differences",
@@ -96,7 +92,7 @@ elif part == "Paired differences":
     )
 elif part == "Subgroups":
     st.caption(EXPLAINED["interaction"])
-    model = choose_model()
+    model = choose_model(data, "model")
     effects = of_page("subgroups", model, make=lambda: subgroup_forest(sample, model))
     show_figure(
         forest_figure(
@@ -111,7 +107,7 @@ elif part == "Subgroups":
         key="subgroups",
     )
 elif part == "Age, sex, site":
-    model = choose_model()
+    model = choose_model(data, "model")
     table = of_page(
         "levels", model,
         make=lambda: level_metrics(sample, model, ["Age group", "Sex", "Site"]),
@@ -121,7 +117,7 @@ elif part == "Age, sex, site":
         key="levels",
     )
 else:
-    model = choose_model()
+    model = choose_model(data, "model")
     found = of_page("correlations", model, make=lambda: correlations(sample, model))
     show_figure(
         correlation_figure(sample, model, found, f"correlations-{sample.patients_of.key}"),

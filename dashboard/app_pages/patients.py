@@ -1,9 +1,17 @@
 import pandas as pd
 import streamlit as st
-from page_parts import choice, headline, kept, of_page, require_run, show_figure, show_table
+from page_parts import (
+    choice,
+    choose_model,
+    headline,
+    kept,
+    of_page,
+    require_run,
+    show_figure,
+    show_table,
+)
 
 from crpnet_bench.registry import views
-from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.patients import (
     absolute_risk,
     patient_scores,
@@ -19,16 +27,8 @@ now = choice()
 run_id = data.record.run_id
 headline("Patients and slides", sample)
 left, right = st.columns([0.35, 0.65], vertical_alignment="bottom")
-primary = data.record.primary_model
-models = list(sample.models)
-model = left.selectbox(
-    "Model",
-    models,
-    index=models.index(primary) if primary in models else 0,
-    format_func=model_title,
-    key="patient_model",
-    bind="query-params",
-)
+with left:
+    model = choose_model(data, "patient_model")
 hidden = right.toggle("Numbers instead of identifiers", key="numbers", bind="query-params")
 everyone = sorted(
     str(patient) for patient in data.patients[sample.patients_of.pinned]["patient_id"]
