@@ -7,6 +7,7 @@ remembered by path, size and time of change; headers are looked at by `check`.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def check_cohort(home: Home, path: Path, *, progress: Progress | None = None) ->
         loaded = load_cohort(path)
     except ValidationError as error:
         return CheckReport(tuple(str(problem) for problem in error.problems), ())
-    found = identify_slides(loaded, _known_hashes(home), progress=progress)
+    found = identify_slides(loaded, _known_hashes(home), copies_only=True, progress=progress)
     return CheckReport(
         errors=tuple(str(problem) for problem in found.problems),
         warnings=(
@@ -169,6 +170,7 @@ def identify_slides(
     known: Mapping[FileKey, str],
     *,
     defer_hash: bool = False,
+    copies_only: bool = False,
     progress: Progress | None = None,
 ) -> IdentifiedCohort:
     """Name each slide by the sha256 of its content, and tell copies.
@@ -180,11 +182,15 @@ def identify_slides(
         loaded: the cohort.
         known: hashes of files that were seen before.
         defer_hash: leave every slide pending.
+        copies_only: hash only files that share their size with another one, which is enough
+            to find copies; the others stay pending.
         progress: told of each slide.
     """
     if defer_hash or loaded.slides.empty:
         return IdentifiedCohort(loaded, {}, ())
-    slides, hashes, failed = _hash_all(loaded, known, progress or SilentProgress())
+    slides, hashes, failed = _hash_all(
+        loaded, known, progress or SilentProgress(), copies_only=copies_only
+    )
     wanted = int((~slides["excluded"].astype(bool)).sum())
     if wanted and len(failed) == wanted:
         first = next(iter(failed.items()))
@@ -207,35 +213,43 @@ def _known_hashes(home: Home) -> dict[FileKey, str]:
 
 
 def _hash_all(
-    loaded: LoadedCohort, known: Mapping[FileKey, str], progress: Progress
+    loaded: LoadedCohort, known: Mapping[FileKey, str], progress: Progress, *, copies_only: bool
 ) -> tuple[pd.DataFrame, dict[FileKey, str], dict[str, str]]:
     rows: list[dict[Any, Any]] = loaded.slides.to_dict("records")
+    keys, failed = _file_keys(loaded)
+    sizes = Counter(size for _, size, _ in {*keys.values(), *known})
     hashes: dict[FileKey, str] = {}
-    failed: dict[str, str] = {}
-    with progress.task("slides by content", len(rows), "slides") as task:
+    with progress.task("slides by content", len(keys), "slides") as task:
         for row in rows:
-            if not row["excluded"]:
-                try:
-                    key, sha256 = _identity(loaded.folder / row["path"], known)
-                except SlideError as error:
-                    failed[row["path"]] = error.reason
-                else:
-                    row.update(slide_id=sha256, size=key[1], mtime_ns=key[2])
-                    hashes[key] = sha256
+            key = keys.get(row["path"])
+            if key is None or (copies_only and key not in known and sizes[key[1]] < 2):
+                continue  # no file, left out anyway, or alone in its size
+            try:
+                hashes[key] = known.get(key) or content_hash(Path(key[0]))
+                row.update(slide_id=hashes[key], size=key[1], mtime_ns=key[2])
+            except SlideError as error:
+                failed[row["path"]] = error.reason
             task.advance()
     columns = {str(name): str(dtype) for name, dtype in loaded.slides.dtypes.items()}
     fresh = {key: sha256 for key, sha256 in hashes.items() if key not in known}
     return conform(pd.DataFrame(rows, columns=list(columns)), columns), fresh, failed
 
 
-def _identity(path: Path, known: Mapping[FileKey, str]) -> tuple[FileKey, str]:
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        reason = "file not found" if isinstance(error, FileNotFoundError) else "not readable"
-        raise SlideError(reason, f"correct the path {path}") from error
-    key = (str(path), status.st_size, status.st_mtime_ns)
-    return key, known.get(key) or content_hash(path)
+def _file_keys(loaded: LoadedCohort) -> tuple[dict[str, FileKey], dict[str, str]]:
+    """Path in the cohort -> file, or -> why there is none; slides that are left out are skipped."""
+    keys: dict[str, FileKey] = {}
+    failed: dict[str, str] = {}
+    for name in loaded.slides.loc[~loaded.slides["excluded"].astype(bool), "path"]:
+        path = loaded.folder / name
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            failed[name] = "file not found"
+        except (OSError, ValueError):
+            failed[name] = "not readable"
+        else:
+            keys[name] = (str(path), status.st_size, status.st_mtime_ns)
+    return keys, failed
 
 
 def _tell_failed(failed: Mapping[str, str]) -> list[str]:

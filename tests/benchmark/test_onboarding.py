@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 
 import duckdb
 import pytest
@@ -111,6 +112,26 @@ def test_check_writes_nothing_and_finds_what_no_cell_shows(home, cohort_folder):
     assert not home.root.exists()
     # the slides of this folder are text, so their headers cannot be opened
     assert any("wsi/P00.svs" in text for text in report.warnings)
+
+
+def test_check_finds_copies_within_and_across_cohorts(home, cohort_folder):
+    register_cohort(home, cohort_folder.path)
+    cohort_folder.replace("cohort.toml", 'name = "small"', 'name = "other"')
+    told = " ".join(check_cohort(home, cohort_folder.path).warnings)
+    assert "24 slides are also in cohort 'small'" in told  # the very same files
+    for path in (cohort_folder.path / "wsi").iterdir():
+        path.write_bytes(f"another content, {path.name}".encode())
+    wsi = cohort_folder.path / "wsi"
+    (wsi / "P01.svs").write_bytes(b"the same content in both")
+    (wsi / "P02.svs").write_bytes(b"the same content in both")
+    told = " ".join(check_cohort(home, cohort_folder.path).warnings)
+    assert "identical content belong to P01 and P02" in told
+    assert "also in cohort" not in told
+    shutil.copy(wsi / "P01.svs", wsi / "P03.svs")
+    (wsi / "P04.svs").write_bytes(b"content of P17")  # of the other cohort's folder
+    told = " ".join(check_cohort(home, cohort_folder.path).warnings)
+    assert "P01 and P02 and P03" in told
+    assert "1 slides are also in cohort 'small'" in told
 
 
 def test_check_lists_errors_instead_of_raising(home, cohort_folder):
