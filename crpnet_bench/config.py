@@ -168,7 +168,7 @@ class RunConfig(Settings):
     )
     imported: dict[str, str] = Field(
         default_factory=dict,
-        description="NAME = csv file of an outside model: patient_id, risk and, if given, probability",
+        description="NAME = csv file of an outside model: patient_id, risk[, probability]",
     )
     primary_model: str | None = Field(None, description="the first of `models` if empty")
     primary_metric: PrimaryMetric = Field("auc", description="declared before outcomes are read")

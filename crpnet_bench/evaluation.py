@@ -44,17 +44,18 @@ class _Sample:
     probability: Floats
     predicted_class: Floats
     high: Floats  # 1 high, 0 low, NaN where no cut-off was learned
-    risk_sd: float
-    threshold: float
+    risk_sd: Floats  # SD of the training risk of each row's own fit
     label: Bools  # the two classes of ROC curve and confusion matrix
     time: Floats  # months
     status: Ints  # 0 censored, 1 event, 2 competing death
     fold: Ints | None  # pairs are compared within a fold only; None: one fold
-    patient: Ints | None  # codes where a patient has several rows (repeats); None: one row each
+    patient: Ints | None  # codes where a patient has several rows; None: one row each
+    repetition: Ints | None  # within one of these each patient has one row; None: one repetition
 
     @property
     def n(self) -> int:
-        return len(self.time)
+        """Patients, however many rows they have."""
+        return len(self.time) if self.patient is None else len(np.unique(self.patient))
 
     @cached_property
     def event(self) -> Bools:
@@ -62,7 +63,27 @@ class _Sample:
 
     @property
     def events(self) -> int:
-        return int(self.event.sum())
+        """Patients with the event."""
+        if self.patient is None:
+            return int(self.event.sum())
+        return len(np.unique(self.patient[self.event]))
+
+    @property
+    def repetitions(self) -> list[_Sample]:
+        """Each repetition by itself: one row a patient."""
+        if self.repetition is None:
+            return [self]
+        return [self._take(self.repetition == code) for code in np.unique(self.repetition)]
+
+    def _take(self, rows: Bools) -> _Sample:
+        arrays = {
+            name: getattr(self, name)[rows]
+            for name in ("risk", "probability", "predicted_class", "high", "risk_sd", "label",
+                         "time", "status")
+        }  # fmt: skip
+        fold = None if self.fold is None else self.fold[rows]
+        several = fold is not None and len(np.unique(fold)) > 1
+        return _Sample(**arrays, fold=fold if several else None, patient=None, repetition=None)
 
 
 def evaluate(
@@ -122,7 +143,7 @@ def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[st
     usable = part[(part["status"] == "ok") & part["risk"].notna() & part["time"].notna()]
     sample = _sample(usable)
     counts = {"n": sample.n, "events": sample.events}
-    missing = len(part) - len(usable)
+    missing = part.drop(usable.index)["patient_id"].nunique()
     yield counts | _row(
         "n_missing",
         Estimate(value=float(missing), method="count", reason=_why_missing(part, usable)),
@@ -132,33 +153,43 @@ def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[st
 
 
 def _sample(rows: pd.DataFrame) -> _Sample:
-    fold = rows[["repeat", "fold", "inner_fold"]].astype("Float64").fillna(-1)
-    codes = fold.groupby(list(fold.columns), sort=True).ngroup().to_numpy().astype(np.int64)
-    patient = rows.groupby("patient_id").ngroup().to_numpy().astype(np.int64)
+    fold = _codes(rows, ["seed", "repeat", "fold", "inner_fold"])
+    patient = _codes(rows, ["patient_id"])
+    several = len(np.unique(patient)) < len(rows)
     group = rows["risk_group"].map({"high": 1.0, "low": 0.0})
     return _Sample(
         risk=_floats(rows["risk"]),
         probability=_floats(rows["probability"]),
         predicted_class=_floats(rows["predicted_class"]),
         high=_floats(group),
-        risk_sd=_first(rows["risk_sd"]),
-        threshold=_first(rows["threshold"]),
+        risk_sd=_floats(rows["risk_sd"]),
         label=rows["label"].to_numpy().astype(np.bool_),
         time=_floats(rows["time"]),
         status=rows["outcome_status"].to_numpy(np.int64),
-        fold=codes if len(np.unique(codes)) > 1 else None,
-        patient=patient if len(np.unique(patient)) < len(rows) else None,
+        fold=fold if len(np.unique(fold)) > 1 else None,
+        patient=patient if several else None,
+        repetition=_repetition(rows, patient) if several else None,
     )
+
+
+def _codes(rows: pd.DataFrame, columns: list[str]) -> Ints:
+    keys = rows[columns].astype(object).where(rows[columns].notna(), -1)
+    return keys.groupby(columns, sort=True).ngroup().to_numpy().astype(np.int64)
+
+
+def _repetition(rows: pd.DataFrame, patient: Ints) -> Ints:
+    """Repeats of the whole cross-validation; each fold where a patient is in several of them.
+
+    A validation patient has one row a repeat, an out-of-fold training patient one a fold.
+    """
+    whole = _codes(rows, ["seed", "repeat"])
+    once = len(set(zip(whole.tolist(), patient.tolist(), strict=True))) == len(rows)
+    return whole if once else _codes(rows, ["seed", "repeat", "fold"])
 
 
 def _floats(column: pd.Series[Any]) -> Floats:
     numbers = column.astype("Float64").to_numpy(np.float64, na_value=np.nan)
     return np.asarray(numbers, dtype=np.float64)
-
-
-def _first(column: pd.Series[Any]) -> float:
-    known = column.dropna()
-    return float(known.iloc[0]) if len(known) else float("nan")
 
 
 def _why_missing(part: pd.DataFrame, usable: pd.DataFrame) -> str | None:
@@ -188,28 +219,52 @@ _Named = tuple[str, float | None, Estimate]
 
 
 def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
-    level = settings.level
-    yield (
-        "auc",
-        None,
-        roc_auc(sample.label, sample.risk, fold=sample.fold, cluster=sample.patient, level=level),
-    )
-    yield from _classification(sample, level)
-    yield (
-        "c_index",
-        None,
-        concordance_index(
-            sample.time,
-            sample.event,
-            sample.risk,
-            fold=sample.fold,
-            cluster=sample.patient,
-            level=level,
-        ),
-    )
-    yield from _hazard_ratios(sample, level)
+    pairs: dict[str, Any] = {
+        "fold": sample.fold, "cluster": sample.patient, "level": settings.level
+    }  # fmt: skip
+    yield "auc", None, roc_auc(sample.label, sample.risk, **pairs)
+    yield "c_index", None, concordance_index(sample.time, sample.event, sample.risk, **pairs)
+    if sample.patient is None:
+        yield from _of_one_repetition(sample, settings)
+        return
+    each = [list(_of_one_repetition(one, settings)) for one in sample.repetitions]
+    for together in zip(*each, strict=True):
+        name, horizon, _ = together[0]
+        yield name, horizon, _mean([estimate for _, _, estimate in together], name)
+
+
+def _of_one_repetition(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
+    yield from _classification(sample, settings.level)
+    yield from _hazard_ratios(sample, settings.level)
     for horizon in settings.horizons_months:
-        yield from _at_horizon(sample, horizon, level)
+        yield from _at_horizon(sample, horizon, settings.level)
+
+
+def _mean(estimates: list[Estimate], name: str) -> Estimate:
+    """The mean over repetitions; its interval is no narrower than one repetition's.
+
+    Repetitions are the same patients, so pooling their rows would feign a larger cohort.
+    """
+    first, count = estimates[0], len(estimates)
+    if name.endswith("_p"):
+        return not_estimable("one P value a repetition: they have no mean", level=first.level)
+    known = [estimate for estimate in estimates if estimate.value is not None]
+    if not known:
+        return not_estimable(first.reason or "", method=first.method, level=first.level)
+    left_out = f"not estimable in {count - len(known)} of {count} repetitions"
+    return Estimate(
+        value=float(np.mean([one.value for one in known if one.value is not None])),
+        ci_low=_mean_limit([one.ci_low for one in known]),
+        ci_high=_mean_limit([one.ci_high for one in known]),
+        level=first.level,
+        method=f"mean of {len(known)} repetitions and of their limits; {known[0].method}",
+        warning=left_out if len(known) < count else None,
+    )
+
+
+def _mean_limit(limits: list[float | None]) -> float | None:
+    known = [limit for limit in limits if limit is not None]
+    return float(np.mean(known)) if len(known) == len(limits) else None
 
 
 def _classification(sample: _Sample, level: float) -> Iterator[_Named]:
@@ -226,7 +281,7 @@ def _classification(sample: _Sample, level: float) -> Iterator[_Named]:
 
 
 def _hazard_ratios(sample: _Sample, level: float) -> Iterator[_Named]:
-    if not np.isfinite(sample.risk_sd) or sample.risk_sd <= 0:
+    if not np.all(np.isfinite(sample.risk_sd) & (sample.risk_sd > 0)):
         reason = "the training risk has no spread to scale by"
         yield "hr_per_sd", None, not_estimable(reason, level=level)
         yield "hr_per_sd_p", None, not_estimable(reason, level=level)
@@ -293,13 +348,7 @@ def _p_value(p: float | None, reason: str | None, method: str, level: float) -> 
 
 def _at_horizon(sample: _Sample, horizon: float, level: float) -> Iterator[_Named]:
     """Ever-recorded labels ignore follow-up; these are weighted by inverse censoring."""
-    if sample.fold is not None:
-        reason = "risks of different folds are not comparable; see the pooled validation rows"
-        for name in ("auc_t", "sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
-            yield name, horizon, not_estimable(reason, level=level)
-        return
-    auc = time_dependent_auc(sample.time, sample.status, sample.risk, [horizon], level=level)
-    yield "auc_t", horizon, auc.at(horizon)
+    yield "auc_t", horizon, _auc_at(sample, horizon, level)
     known = ~np.isnan(sample.predicted_class)
     if not known.all() or not known.size:
         for name in ("sensitivity_t", "specificity_t", "ppv_t", "npv_t"):
@@ -310,3 +359,10 @@ def _at_horizon(sample: _Sample, horizon: float, level: float) -> Iterator[_Name
     )
     for name in ("sensitivity", "specificity", "ppv", "npv"):
         yield f"{name}_t", horizon, getattr(rates, name).at(horizon)
+
+
+def _auc_at(sample: _Sample, horizon: float, level: float) -> Estimate:
+    if sample.fold is not None:
+        return not_estimable("risks of different folds are not comparable", level=level)
+    auc = time_dependent_auc(sample.time, sample.status, sample.risk, [horizon], level=level)
+    return auc.at(horizon)

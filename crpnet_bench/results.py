@@ -95,11 +95,15 @@ class RunRecord(BaseModel):
     models: tuple[str, ...]
     primary_model: str
     primary_metric: str
+    primary_horizon_months: float | None = None
+    primary_role: str = "validation"
     seed: int
+    seeds: int = 1  # whole repetitions with seed, seed + 1, ...
     device: str
     config_fingerprint: str
     config: dict[str, Any]
     environment: dict[str, str]
+    imported: dict[str, str] = {}  # outside model -> sha256 of its file
     failures: tuple[str, ...] = ()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crpnet_bench.benchmark.fusion import FittedFusion, fuse_out_of_fold, learn_fusion
+from crpnet_bench.benchmark.line_up import Fusion, load_model, model_folder
 from crpnet_bench.benchmark.locking import (
     Locked,
     assign_inner_folds,
@@ -29,9 +32,11 @@ from crpnet_bench.results import (
     write_table,
 )
 
-__all__ = ["Fold", "FoldResult", "fit_fold", "read_fold"]
+__all__ = ["Fold", "FoldResult", "fit_fold", "read_fold", "read_locked"]
 
-_FIRST_INNER_SEED = 1  # derived seeds: 0 is the final fit, 1 the inner folds
+_MODEL = "model"
+# Derived seeds: 0 the final fit, 1 the fits of the inner folds, 2 who is in which inner fold.
+_FIT, _INNER_FITS, _INNER_FOLDS = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,10 @@ class Fold:
     def name(self) -> str:
         """Folder name of the fold."""
         return f"repeat{self.repeat}-fold{self.fold}"
+
+    def among(self, patients: Collection[str]) -> Fold:
+        """The fold without patients who are not among these."""
+        return replace(self, roles=self.roles[self.roles.index.isin(list(patients))])
 
     def patients(self, role: str) -> list[str]:
         """Patients of that role, sorted, so that file order decides nothing."""
@@ -74,7 +83,7 @@ class FoldResult:
 
 
 def fit_fold(
-    model: RiskModel,
+    model: RiskModel | Fusion,
     data: CohortData,
     fold: Fold,
     folder: Path,
@@ -82,20 +91,36 @@ def fit_fold(
     seed: int,
     inner_folds: int,
     progress: Progress,
+    device: str = "cpu",
 ) -> FoldResult:
     """Fit on the fold's training patients, predict everybody, write everything into `folder`.
 
     A model that cannot be fitted is a result with `failure`, its patients "missing" with the
     reason. `done.json` is written last: a folder without it is computed anew.
+
+    Args:
+        model: what to fit; the parts of a fusion lie in the folders beside `folder`.
+        data: all patients of the cohort.
+        fold: who is trained on, who is predicted.
+        folder: `<fold>/<model>`.
+        seed: of the run or of its repetition; everything here derives from it and the fold.
+        inner_folds: inside the training patients.
+        progress: told of the fits.
+        device: where the parts of a fusion predict.
     """
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     train = data.take(fold.patients("train"))
+    own_seed = derived_seed(seed, fold.repeat, fold.fold)
     try:
-        result = _fit(model, data, train, fold, folder, seed, inner_folds, progress)
+        if isinstance(model, Fusion):
+            fitted, held_out = _fuse(model, train, folder, device)
+        else:
+            fitted, held_out = _fit(model, train, own_seed, inner_folds, progress)
+        result = _finish(fitted, held_out, data, fold, folder, seed)
     except ModelError as error:
-        result = _failed(model, data, fold, str(error))
+        result = _failed(model, data, fold, seed, str(error))
     write_table(result.predictions, folder / "predictions.parquet")
     done = {"title": result.title, "notes": list(result.notes), "failure": result.failure}
     write_atomically(folder / "done.json", json.dumps(done, indent=2).encode())
@@ -117,24 +142,66 @@ def read_fold(folder: Path) -> FoldResult | None:
 
 
 def _fit(
-    model: RiskModel,
+    model: RiskModel, train: CohortData, seed: int, inner_folds: int, progress: Progress
+) -> tuple[FittedModel, pd.DataFrame]:
+    """The model fitted on all training patients, and their out-of-fold risks."""
+    if train.outcomes is None:
+        raise ModelError(f"{model.name}: the training patients have no outcomes")
+    inner = assign_inner_folds(
+        train.outcomes["label"], inner_folds, derived_seed(seed, _INNER_FOLDS)
+    )
+    held_out = out_of_fold(
+        model, train, inner, seed=derived_seed(seed, _INNER_FITS), progress=progress
+    )
+    return model.fit(train, seed=derived_seed(seed, _FIT), progress=progress), held_out
+
+
+def _fuse(
+    model: Fusion, train: CohortData, folder: Path, device: str
+) -> tuple[FittedModel, pd.DataFrame]:
+    """Weights from the parts' out-of-fold risks; nothing is fitted anew."""
+    places = {part: folder.parent / model_folder(part) for part in model.parts}
+    held_out = {part: _out_of_fold_of(part, place) for part, place in places.items()}
+    risks = pd.DataFrame({part: rows["risk"].astype(float) for part, rows in held_out.items()})
+    # Every model of a fold has the same inner folds.
+    inner = next(iter(held_out.values()))["inner_fold"].astype(int)
+    if train.outcomes is None:
+        raise ModelError(f"{model.name}: the training patients have no outcomes")
+    fused = fuse_out_of_fold(risks, train.outcomes, inner)
+    fitted = FittedFusion(
+        name=model.name,
+        title=model.title,
+        parts=tuple(load_model(place / _MODEL, device) for place in places.values()),
+        weights=learn_fusion(risks, train.outcomes, inner),
+    )
+    return fitted, fused
+
+
+def _out_of_fold_of(part: str, place: Path) -> pd.DataFrame:
+    result = read_fold(place)
+    if result is None or result.failure:
+        why = "was not run" if result is None else result.failure
+        raise ModelError(f"{part}, a part of the fusion, has no risks: {why}")
+    rows = result.predictions
+    own = (rows["role"] == "train") & ~rows["in_sample"].astype(bool) & rows["member"].isna()
+    return (
+        rows[own]
+        .assign(patient_id=lambda t: t["patient_id"].astype(object))
+        .set_index("patient_id")
+    )
+
+
+def _finish(
+    fitted: FittedModel,
+    held_out: pd.DataFrame,
     data: CohortData,
-    train: CohortData,
     fold: Fold,
     folder: Path,
     seed: int,
-    inner_folds: int,
-    progress: Progress,
 ) -> FoldResult:
-    if train.outcomes is None:
-        raise ModelError(f"{model.name}: the training patients have no outcomes")
-    inner = assign_inner_folds(train.outcomes["label"], inner_folds, derived_seed(seed, 2))
-    held_out = out_of_fold(
-        model, train, inner, seed=derived_seed(seed, _FIRST_INNER_SEED), progress=progress
-    )
+    """Lock what is learned from the out-of-fold risks, then predict everybody."""
     locked = lock(held_out)
-    fitted = model.fit(train, seed=derived_seed(seed, 0), progress=progress)
-    fitted.save(folder / "model")
+    fitted.save(folder / _MODEL)
     _write_locked(locked, folder)
     if isinstance(fitted, BagModel):
         write_table(_attention(fitted, data, fold), folder / "attention.parquet")
@@ -145,7 +212,7 @@ def _fit(
             some = data.take(patients)
             parts.extend(_predict(fitted, some, locked, role, in_sample=role == "train"))
     table = pd.concat(parts, ignore_index=True).assign(
-        model=model.name, repeat=fold.repeat, fold=fold.fold, seed=seed
+        model=fitted.name, repeat=fold.repeat, fold=fold.fold, seed=seed
     )
     return FoldResult(conform(table, PREDICTION_COLUMNS), fitted.title, fitted.notes)
 
@@ -190,15 +257,38 @@ def _label(predicted: pd.DataFrame, role: str, *, in_sample: bool) -> pd.DataFra
 
 def _write_locked(locked: Locked, folder: Path) -> None:
     values = {
-        "cutoff": locked.cutoff,
-        "risk_sd": locked.risk_sd,
+        "cutoff": locked.cutoff if np.isfinite(locked.cutoff) else None,
+        "risk_sd": locked.risk_sd if np.isfinite(locked.risk_sd) else None,
         "threshold": locked.threshold,
         "learned_on": "out-of-fold risks of the training patients",
     }
     write_atomically(folder / "locked.json", json.dumps(values, indent=2).encode())
 
 
-def _failed(model: RiskModel, data: CohortData, fold: Fold, reason: str) -> FoldResult:
+def read_locked(folder: Path) -> Locked:
+    """What was locked in a finished fold of a model.
+
+    Raises:
+        ModelError: the file is not there or does not hold what it should.
+    """
+    try:
+        values = json.loads((folder / "locked.json").read_text(encoding="utf-8"))
+        return Locked(
+            cutoff=_number(values["cutoff"]),
+            risk_sd=_number(values["risk_sd"]),
+            threshold=float(values["threshold"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: what was locked cannot be read ({error})") from error
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _failed(
+    model: RiskModel | Fusion, data: CohortData, fold: Fold, seed: int, reason: str
+) -> FoldResult:
     rows = [
         {"patient_id": patient, "role": role, "in_sample": role == "train"}
         for role in ("train", "validation", "test")
@@ -209,6 +299,7 @@ def _failed(model: RiskModel, data: CohortData, fold: Fold, reason: str) -> Fold
         model=model.name,
         repeat=fold.repeat,
         fold=fold.fold,
+        seed=seed,
         status="missing",
         reason=f"not fitted: {reason}",
     )

@@ -1,11 +1,15 @@
-"""Everything a run reads, gathered once: patients, outcomes, scores, split and bags."""
+"""What a run is about, and everything it reads.
+
+First the plan, which needs no outcome: cohort, endpoint, split, models. It is written down before
+`gather_inputs` reads patients, outcomes, scores and bags.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +17,11 @@ import pandas as pd
 from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_features
 from crpnet_bench.benchmark.fold import Fold
+from crpnet_bench.benchmark.line_up import expand, make_model, reads_tiles
 from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
-from crpnet_bench.errors import InputError
+from crpnet_bench.errors import InputError, NotFoundError, did_you_mean
 from crpnet_bench.home import Home
 from crpnet_bench.models.base import Bag, CohortData
-from crpnet_bench.models.catalogue import needs_bags
 from crpnet_bench.progress import Progress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
@@ -26,12 +30,16 @@ from crpnet_bench.slides.features import read_features
 __all__ = [
     "ORACLE",
     "RunInputs",
+    "RunPlan",
     "cohort_data",
     "extract_cohort",
     "failure_lines",
     "gather_inputs",
     "outcome_table",
+    "plan_run",
+    "read_outcomes",
     "store_outcomes",
+    "with_outcomes",
 ]
 
 ORACLE = "oracle"
@@ -39,73 +47,136 @@ _NO_SLIDE = "no slide registered"
 
 
 @dataclass(frozen=True)
-class RunInputs:
-    """What a run reads.
+class RunPlan:
+    """What is declared before outcomes are read.
 
     Attributes:
-        cohort, cohort_version, kind, endpoint: of the registered cohort.
+        cohort: the registered cohort.
+        endpoint: whose outcomes are read.
         split, split_sha256, split_table: the split file and its rows.
         folds: the split's folds.
-        models: of the configuration; on synthetic cohorts the oracle as well.
-        data: all included patients.
-        outcomes: `patient_id`, `time` (months), `status`.
-        slides: one row a slide, with what became of it.
-        slide_failures: one line a slide that could not be used.
+        models: in the order of fitting: parts of a fusion before it; on synthetic cohorts the
+            oracle last.
+        asked: the models that the configuration names.
     """
 
-    cohort: str
-    cohort_version: int
-    kind: Literal["real", "simulated", "synthetic"]
+    cohort: views.CohortRecord
     endpoint: str
     split: str
     split_sha256: str
     split_table: pd.DataFrame
     folds: tuple[Fold, ...]
     models: tuple[str, ...]
+    asked: tuple[str, ...]
+
+    @property
+    def validation_role(self) -> str:
+        """The role whose patients are the primary ones."""
+        roles = set(self.split_table["role"])
+        return next((role for role in ("validation", "test") if role in roles), "train")
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run reads.
+
+    Attributes:
+        data: all included patients.
+        outcomes: `patient_id`, `time` (months), `status`.
+        slides: one row a slide, with what became of it.
+        slide_failures: one line a slide that could not be used.
+        without_outcome: included patients whose endpoint is not recorded; left out.
+    """
+
     data: CohortData
     outcomes: pd.DataFrame
     slides: pd.DataFrame
     slide_failures: tuple[str, ...]
+    without_outcome: tuple[str, ...] = ()
 
 
-def gather_inputs(home: Home, config: RunConfig, *, device: str, progress: Progress) -> RunInputs:
-    """Read the cohort and its split, extract what features are missing.
+def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
+    """Find cohort, endpoint, split and models; outcomes stay unread.
 
     Raises:
-        NotFoundError: the cohort or the split does not exist.
+        NotFoundError: the cohort, its endpoint or the split does not exist.
+        ConfigError: a model does not exist.
         InputError: the cohort has no default split and none was named.
     """
     record = ensure_cohort(home, config.cohort, progress)
+    for model in config.models:
+        make_model(model, config)  # a wrong name is told before anything is computed
     split = config.split or record.manifest.cohort.default_split
     if split is None:
         raise InputError(
             f"cohort {record.name!r} has no default split; name one with --split, or make one "
             f"with `crpnet-bench split create {record.name}`"
         )
-    split_table = views.splits(home, record.pinned, split)
+    table = views.splits(home, record.pinned, split)
+    oracle = () if _truth(record) is None else (ORACLE,)
+    return RunPlan(
+        cohort=record,
+        endpoint=_endpoint(record, config.endpoint),
+        split=split,
+        split_sha256=str(table["sha256"].iloc[0]),
+        split_table=table[["patient_id", "repeat", "fold", "role"]],
+        folds=_folds(table),
+        models=expand((*config.models, *oracle)),
+        asked=tuple(dict.fromkeys(config.models)),
+    )
+
+
+def _endpoint(record: views.CohortRecord, asked: str | None) -> str:
+    manifest = record.manifest
+    known = [manifest.outcome.endpoint, *(more.endpoint for more in manifest.further_outcomes)]
+    if asked is None:
+        return known[0]
+    if asked not in known:
+        raise NotFoundError(
+            f"cohort {record.name!r} has no endpoint {asked!r}; {did_you_mean(asked, known)}"
+        )
+    return asked
+
+
+def gather_inputs(
+    home: Home, config: RunConfig, plan: RunPlan, *, device: str, progress: Progress
+) -> RunInputs:
+    """Extract what features are missing; read patients, scores, bags and outcomes."""
+    record = plan.cohort
     slides: tuple[SlideOutcome, ...] = ()
-    if any(needs_bags(model) for model in config.models):
+    if reads_tiles(plan.asked, config):
         slides = extract_cohort(
             home, record, config.tiling, config.encoder, device=device, progress=progress
         )
-    truth = _truth(record)
-    models = (*config.models, ORACLE) if truth is not None else config.models
-    outcomes = views.outcomes(home, record.pinned)[["patient_id", "time", "status"]]
+    data = cohort_data(home, record, slides, _truth(record))
+    outcomes = read_outcomes(home, record, plan.endpoint)
     return RunInputs(
-        cohort=record.name,
-        cohort_version=record.version,
-        kind=record.manifest.cohort.kind,
-        endpoint=record.manifest.outcome.endpoint,
-        split=split,
-        split_sha256=str(split_table["sha256"].iloc[0]),
-        split_table=split_table[["patient_id", "repeat", "fold", "role"]],
-        folds=_folds(split_table),
-        models=tuple(dict.fromkeys(models)),
-        data=cohort_data(home, record, slides, truth),
+        data=with_outcomes(data, outcomes),
         outcomes=outcomes,
         slides=outcome_table(slides),
         slide_failures=failure_lines(slides),
+        without_outcome=tuple(sorted(set(data.patient_ids) - set(outcomes["patient_id"]))),
     )
+
+
+def read_outcomes(home: Home, record: views.CohortRecord, endpoint: str) -> pd.DataFrame:
+    """`patient_id`, `time` (months), `status` of the included patients."""
+    return views.outcomes(home, record.pinned, endpoint)[["patient_id", "time", "status"]]
+
+
+def with_outcomes(data: CohortData, outcomes: pd.DataFrame) -> CohortData:
+    """The patients who have an outcome, with what models learn from."""
+    table = outcomes.set_index("patient_id")
+    table.index = table.index.astype(object)
+    learned = pd.DataFrame(
+        {
+            "time": table["time"].astype(float),
+            "status": table["status"].astype(int),
+            "label": (table["status"] == 1).astype(int),
+        }
+    )
+    known = [patient for patient in data.patient_ids if patient in learned.index]
+    return replace(data.take(known), outcomes=learned.loc[known])
 
 
 def extract_cohort(
@@ -214,7 +285,7 @@ def cohort_data(
     slides: Sequence[SlideOutcome],
     truth: pd.Series[Any] | None = None,
 ) -> CohortData:
-    """The registered cohort as models see it.
+    """The registered cohort as models see it, without outcomes.
 
     Args:
         home: whose registry.
@@ -224,21 +295,12 @@ def cohort_data(
     """
     patients = views.patients(home, record.pinned).set_index("patient_id")
     patients.index = patients.index.astype(object)
-    outcomes = views.outcomes(home, record.pinned).set_index("patient_id")
-    outcomes.index = outcomes.index.astype(object)
     bags, why_not = _bags(slides, list(patients.index))
     return CohortData(
         patients=patients,
         scores=_scores(home, record, patients.index, truth),
         bags=bags,
         bag_reasons=why_not,
-        outcomes=pd.DataFrame(
-            {
-                "time": outcomes["time"].astype(float),
-                "status": outcomes["status"].astype(int),
-                "label": (outcomes["status"] == 1).astype(int),
-            }
-        ).loc[patients.index],
         cohort=record.name,
         feature_fingerprint=_feature_fingerprint(slides),
     )

@@ -58,6 +58,8 @@ def maximise(
         if step is None:
             return Maximum(coef, here, converged=False)
         decrement = float(here.score @ step)
+        if not np.isfinite(decrement):  # the start lies beyond the floats
+            return Maximum(coef, here, converged=False)
         if decrement < tolerance:
             return Maximum(coef, here, converged=True)
         step = step * min(1.0, longest_step / float(np.max(np.abs(step))))
