@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -112,6 +114,14 @@ class NetworkEncoder:
         fold_batch_norms(backbone.network.eval().requires_grad_(False))
         network = backbone.network.to(device=device, dtype=self._dtype)
         self._network = network.to(memory_format=torch.channels_last)
+        # Batches side by side, one thread each: threads inside a convolution wait for each other,
+        # which on a busy machine costs several times the work. The bits are the same.
+        self._workers = torch.get_num_threads() if device.type == "cpu" else 1
+        self._pool = (
+            ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
+            if self._workers > 1
+            else None
+        )
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(backbone.mean, device=device).view(shape)
         self._std = torch.tensor(backbone.std, device=device).view(shape)
@@ -143,17 +153,28 @@ class NetworkEncoder:
 
     def _batched(self, count: int, images: Callable[[slice], Tensor]) -> NDArray[np.float32]:
         """Features of `count` images in 0..1, as many at a time as memory holds."""
-        result = np.empty((count, self.dim), np.float32)
-        start = 0
-        while start < count:
-            part = slice(start, min(start + self.batch_size, count))
+        if count == 0:
+            return np.empty((0, self.dim), np.float32)
+        while True:
             try:
-                result[part] = self._features(images(part))
-            except torch.OutOfMemoryError as error:
+                parts = self._map(lambda part: self._features(images(part)), self._parts(count))
+                return np.concatenate(list(parts))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
                 self._halve(error)
-                continue
-            start = part.stop
-        return result
+
+    def _parts(self, count: int) -> list[slice]:
+        """At most `batch_size` images each, and equally much for each worker."""
+        batches = -(-count // self.batch_size)
+        even = min(count, -(-batches // self._workers) * self._workers)
+        bounds = [count * number // even for number in range(even + 1)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+
+    def _map(
+        self, work: Callable[[slice], NDArray[np.float32]], parts: list[slice]
+    ) -> Iterable[NDArray[np.float32]]:
+        return map(work, parts) if self._pool is None else self._pool.map(work, parts)
 
     def _unit(self, tiles: NDArray[np.uint8]) -> Tensor:
         """(B, h, w, 3) uint8 to (B, 3, h, w) in 0..1, channels last in memory."""
@@ -183,6 +204,10 @@ class NetworkEncoder:
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu") -> NetworkEncoder:

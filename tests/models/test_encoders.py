@@ -199,3 +199,12 @@ def test_the_features_tell_clear_cell_from_papillary_carcinoma(shared_data, enco
         guess = np.linalg.norm(held - means[1], axis=1) < np.linalg.norm(held - means[0], axis=1)
         right += int((guess == labels[slides == slide]).sum())
     assert right >= 20  # of 24
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(rough, tiles):
+    torch.set_num_threads(3)
+    several = load_encoder(EncoderConfig(precision="bfloat16", batch_size=2))
+    found = several.encode(tiles)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    assert np.array_equal(found, rough.encode(tiles))
