@@ -11,8 +11,9 @@ The same rules exclude patients (`[[exclude]] rule`) and choose subgroups (`--wh
                 | column                              (a yes/no column)
 
 A value is a number, quoted text, a bare word such as M1, or true / false. Text is compared
-without regard to case. A comparison with a missing cell is neither true nor false; a row
-for which the whole rule is undetermined is not selected.
+without regard to case; `pT` without a letter stands for its letters (`T1`: T1, T1a, T1b).
+A comparison with a missing cell is neither true nor false; a row for which the whole rule
+is undetermined is not selected.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], object]] = {
 }
 _RESERVED = frozenset({"and", "or", "not", "in", "is", "missing", "true", "false"})
 _STAGE_PREFIX = re.compile(r"^[cpy]+(?=[tnm])")  # pT1a and T1a are the same stage
+_WHOLE_STAGE = re.compile(r"t[1-4]")  # T1 stands for T1a and T1b too
 _LONGEST_RULE = 2_000
 _DEEPEST = 50
 
@@ -271,14 +273,17 @@ def _flag(frame: pd.DataFrame, column: str) -> Mask:
 def _compare(frame: pd.DataFrame, column: str, sign: str, value: Value) -> Mask:
     series = frame[column]
     known = series.dropna()
-    cells: Sequence[object]
-    wanted: object
+    cells: Sequence[Any]
+    wanted: Any
     if isinstance(value, bool) or pd.api.types.is_bool_dtype(known.dtype):
         cells, wanted = _as_flags(known, column, sign, value)
     elif isinstance(value, float):
         cells, wanted = _as_numbers(known, column, value)
     else:
-        cells, wanted = [_text(cell, column) for cell in known], _text(value, column)
+        wanted = _text(value, column)
+        cells = [_text(cell, column) for cell in known]
+        if column == "pT" and _WHOLE_STAGE.fullmatch(wanted):
+            cells = [cell[:2] for cell in cells]
     outcome = pd.Series(pd.NA, index=range(len(series)), dtype="boolean")
     places = np.flatnonzero(series.notna().to_numpy())
     compared = [bool(_COMPARE[sign](cell, wanted)) for cell in cells]

@@ -87,3 +87,18 @@ def test_negation_leaves_missing_rows_out(values: list[int | None], limit: int):
     below, not_below = select(frame, f"x < {limit}"), select(frame, f"not x < {limit}")
     assert not (below & not_below).any()
     assert ((below | not_below) == frame["x"].notna().to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("pT in (T1, T2)", [True, True, True, False, False]),
+        ("pT == pT1", [True, True, False, False, False]),
+        ("pT != T3", [True, True, True, False, True]),
+        ("pT <= T2", [True, True, True, False, False]),
+        ("pT == T1a", [True, False, False, False, False]),
+    ],
+)
+def test_a_stage_without_a_letter_stands_for_its_letters(rule, expected):
+    frame = pd.DataFrame({"pT": ["T1a", "T1b", "T2", "T3b", "T4"]})
+    assert select(frame, rule).tolist() == expected

@@ -73,6 +73,8 @@ def evaluate_run(
     if where:
         patients = views.patients(home, cohort)
         subgroups[where] = set(patients.loc[select(patients, where), "patient_id"])
+        if not subgroups[where]:
+            raise InputError(f"--where {where!r} selects none of {len(patients)} patients")
     metrics = evaluate(predictions, outcomes, subgroups=subgroups, settings=chosen)
     return Evaluated(metrics, tuple(dict.fromkeys(predictions["model"])), where or ALL)
 
