@@ -17,7 +17,7 @@ from crpnet_bench.errors import ModelError
 from crpnet_bench.models.catalogue import build_model
 from crpnet_bench.models.crpnet import NetworkShape, crpnet, member_generators
 from crpnet_bench.models.networks import NetworkModel
-from crpnet_bench.models.training import TileStore, batches, pack, standardize
+from crpnet_bench.models.training import TileStore, batches, pack, standardize, training_dtype
 from crpnet_bench.progress import SilentProgress
 
 
@@ -229,3 +229,28 @@ def test_progress_counts_every_step(training, run_config):
     model.fit(training, seed=0, progress=progress)
     assert progress.done == progress.total == 12
     assert any("loss" in note for note in progress.notes)
+
+
+def test_precision_is_what_was_asked_and_auto_follows_the_device():
+    cpu = torch.device("cpu")
+    assert training_dtype("float32", cpu) is torch.float32
+    assert training_dtype("bfloat16", cpu) is torch.bfloat16
+    assert training_dtype("auto", cpu) in {torch.float32, torch.bfloat16}
+
+
+def test_bfloat16_training_stays_close_to_float32(training, validation, run_config):
+    exact = fitted(training, run_config(iterations=20)).predict(validation)["probability"]
+    config = run_config(iterations=20, precision="bfloat16")
+    rough = fitted(training, config).predict(validation)["probability"]
+    np.testing.assert_allclose(rough, exact, atol=0.02)
+    assert not np.array_equal(rough, exact)
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_fits_alike(training, validation, run_config):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    on_cpu = fitted(training, run_config(iterations=20)).predict(validation)["probability"]
+    model = build_model("crpnet", run_config(iterations=20), "cuda")
+    on_gpu = model.fit(training, seed=3, progress=SilentProgress()).predict(validation)
+    np.testing.assert_allclose(on_gpu["probability"], on_cpu, atol=1e-3)
