@@ -21,7 +21,7 @@ from crpnet_bench.models.logistic import fit_score_logistic
 from crpnet_bench.registry import views
 from crpnet_bench.registry.cells import plain_number
 from crpnet_bench.registry.tables import TextTable, read_text_table
-from crpnet_bench.results import PREDICTION_COLUMNS, conform
+from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, conform
 from crpnet_bench.schema import months
 from crpnet_bench.scores.components import is_missing
 
@@ -66,17 +66,25 @@ def evaluate_run(
     """
     predictions = views.predictions(home, run_id)
     record = next(run for run in views.runs(home) if run.run_id == run_id)
-    cohort = f"{record.cohort}@{record.cohort_version}"
-    outcomes = views.outcomes(home, cohort)[["patient_id", "time", "status"]]
     chosen = settings or EvaluationConfig.model_validate(record.config["evaluation"])
-    subgroups = {}
-    if where:
-        patients = views.patients(home, cohort)
-        subgroups[where] = set(patients.loc[select(patients, where), "patient_id"])
-        if not subgroups[where]:
-            raise InputError(f"--where {where!r} selects none of {len(patients)} patients")
-    metrics = evaluate(predictions, outcomes, subgroups=subgroups, settings=chosen)
+    # An external validation belongs to another cohort than the run.
+    own = predictions.groupby(["cohort", "cohort_version"], sort=False)
+    parts = []
+    for (cohort, version), rows in own:
+        pinned = f"{cohort}@{version}"
+        outcomes = views.outcomes(home, pinned, record.endpoint)[["patient_id", "time", "status"]]
+        subgroups = {where: _selected(home, pinned, where)} if where else {}
+        parts.append(evaluate(rows, outcomes, subgroups=subgroups, settings=chosen))
+    metrics = conform(pd.concat(parts, ignore_index=True), METRIC_COLUMNS)
     return Evaluated(metrics, tuple(dict.fromkeys(predictions["model"])), where or ALL)
+
+
+def _selected(home: Home, cohort: str, where: str) -> set[str]:
+    patients = views.patients(home, cohort)
+    chosen = set(patients.loc[select(patients, where), "patient_id"])
+    if not chosen:
+        raise InputError(f"--where {where!r} selects none of {len(patients)} patients of {cohort}")
+    return chosen
 
 
 def evaluate_table(

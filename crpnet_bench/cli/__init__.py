@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crpnet_bench import __version__
-from crpnet_bench.cli import cohort, features, slide, split
+from crpnet_bench.cli import cohort, config, features, runs, slide, split
 from crpnet_bench.cli.dashboard import dashboard
 from crpnet_bench.cli.evaluate import evaluate
 from crpnet_bench.cli.explain import explain
@@ -41,6 +41,8 @@ app.add_typer(slide.app)
 app.command()(score)
 app.command()(extract)
 app.command()(run)
+app.add_typer(runs.app)
+app.add_typer(config.app)
 app.command()(evaluate)
 app.command()(explain)
 app.command()(reproduce)

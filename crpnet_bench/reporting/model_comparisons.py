@@ -9,7 +9,7 @@ import pandas as pd
 
 from crpnet_bench.reporting.tables import TABLE_ONE_ROWS, format_interval, format_p
 
-__all__ = ["comparison_tables", "seed_table"]
+__all__ = ["comparison_tables", "run_table", "seed_table"]
 
 _ROLES = {
     "train": "training, out-of-fold",
@@ -120,3 +120,31 @@ def seed_table(distribution: pd.DataFrame) -> pd.DataFrame:
 
 def _number(value: float | None) -> str:
     return "" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def run_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Results of two runs side by side, as `benchmark.runs.compare_runs` joined them."""
+    return pd.DataFrame(
+        [
+            {
+                "patients": _ROLES[str(row["role"])] + (", apparent" if row["in_sample"] else ""),
+                "model": row["model"],
+                "metric": TABLE_ONE_ROWS[row["metric"]],
+                "a": _number(row["value_a"]),
+                "b": _number(row["value_b"]),
+                "a - b": _difference(row),
+            }
+            for row in results.to_dict("records")
+            if not row["in_sample"]
+        ]
+    )
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return ""
+    if row.get("same_risks") is True:
+        return "same risks"
+    p = row.get("p_value")
+    told = "" if pd.isna(p) else f", P {_p(float(p))}"
+    return format_interval(row["difference"], row.get("ci_low"), row.get("ci_high")) + told
