@@ -9,6 +9,7 @@ from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.home import Home
 from crpnet_bench.progress import Progress
 from crpnet_bench.registry import views
+from crpnet_bench.registry.store import Registry
 from crpnet_bench.synthetic.changhai import make_changhai_sim
 from crpnet_bench.synthetic.demo import make_demo
 
@@ -33,6 +34,7 @@ def ensure_cohort(home: Home, name: str, progress: Progress) -> views.CohortReco
         NotFoundError: neither registered nor built in.
     """
     base = name.partition("@")[0]
+    Registry(home).bring_up_to_date()
     if base in BUILT_IN and not _registered(home, base):
         folder = BUILT_IN[base](home.cohorts / base, progress)
         register_cohort(home, folder, progress=progress)

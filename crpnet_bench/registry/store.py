@@ -413,6 +413,12 @@ class Registry:
         finally:
             connection.close()
 
+    def bring_up_to_date(self) -> None:
+        """Migrate an older registry, so that its view can be read; a new home stays empty."""
+        if self.home.registry.exists():
+            with self.write():
+                pass
+
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """One transaction; committed and published at the end, undone by any exception.
