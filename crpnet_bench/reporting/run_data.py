@@ -123,6 +123,7 @@ class Sample:
     models: tuple[str, ...]
     settings: EvaluationConfig
     endpoint: str
+    _metrics: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n(self) -> int:
@@ -172,15 +173,25 @@ class Sample:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """The `metrics` table of these patients."""
-        outcomes = self.patients[["patient_id", "time", "status"]]
-        table = evaluate(self.predictions, outcomes, settings=self.settings)
-        return table.assign(subgroup=pd.array([self.where or "all"] * len(table), dtype="string"))
+        parts = [self.metrics_of(model) for model in self.models]
+        return pd.concat(parts, ignore_index=True)
+
+    def metrics_of(self, model: str) -> pd.DataFrame:
+        """The rows of one model; a page that shows one does not wait for the others."""
+        if model not in self._metrics:
+            rows = self.predictions[self.predictions["model"] == model]
+            outcomes = self.patients[["patient_id", "time", "status"]]
+            table = evaluate(rows, outcomes, settings=self.settings)
+            shown = pd.array([self.where or "all"] * len(table), dtype="string")
+            self._metrics[model] = table.assign(subgroup=shown)
+        return self._metrics[model]
 
     def metric(
         self, model: str, metric: str, horizon: float | None = None
     ) -> Mapping[Any, Any] | None:
         """One row of `metrics`, or None where the model has none."""
-        rows = self.metrics[(self.metrics["model"] == model) & (self.metrics["metric"] == metric)]
+        rows = self.metrics_of(model)
+        rows = rows[rows["metric"] == metric]
         if horizon is not None:
             rows = rows[rows["horizon_months"] == horizon]
         return rows.iloc[0].to_dict() if len(rows) else None

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from crpnet_bench.errors import InputError
+from crpnet_bench.reporting.figures import Figure, can_export, dress, empty_figure
+from crpnet_bench.reporting.names import METRIC_TITLES, model_color, model_title
+from crpnet_bench.scores.catalogue import SCORES
+
+
+@pytest.fixture
+def figure() -> Figure:
+    plot = dress(go.Figure(go.Scatter(x=[0, 1], y=[0, 1], name="a")), height=300)
+    return Figure("KM of CRPNet, T1-2", plot, pd.DataFrame({"x": [0, 1]}), "caption")
+
+
+def test_a_figure_leaves_as_page_and_as_data(figure):
+    assert figure.file_stem == "km-of-crpnet-t1-2"
+    assert figure.csv() == b"x\n0\n1\n"
+    page = figure.html().decode()
+    assert "<html>" in page
+    assert "https://cdn" not in page[:2000]
+
+
+def test_light_and_dark_differ_in_ink_and_leave_the_figure_alone(figure):
+    light, dark = figure.on("light"), figure.on("dark")
+    assert light.layout.font.color != dark.layout.font.color
+    assert figure.plot.layout.font.color is None
+
+
+def test_without_a_browser_static_pictures_are_refused_with_the_remedy(figure, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert not can_export()
+    with pytest.raises(InputError, match="install Chromium"):
+        figure.image("svg")
+
+
+def test_an_empty_figure_tells_why():
+    assert empty_figure("n", "because").plot.layout.annotations[0].text == "because"
+
+
+def test_models_keep_one_title_and_one_colour():
+    compared = ["crpnet", "uiss_2002", "ssign", "karakiewicz_refit", "leibovich_2003", "oracle"]
+    assert len({model_color(name) for name in compared}) == len(compared)
+    assert len({model_title(name) for name in compared}) == len(compared)
+    assert all(model_title(name) != name for name in SCORES)
+    assert model_color("somebody else's model") == model_color("somebody else's model")
+    assert METRIC_TITLES["c_index"] == "C-index"
