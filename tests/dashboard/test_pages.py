@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from crpnet_bench.benchmark.evaluate import evaluate_run
 from crpnet_bench.home import HOME_VARIABLE, Home
+from crpnet_bench.registry import views
+from crpnet_bench.reporting.tables import format_interval
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 PAGES = sorted(path.name for path in (DASHBOARD / "app_pages").glob("*.py"))
+RUN = "20260101-000000-drawn-abcdef01"
 
 Opened = Callable[..., AppTest]
 
@@ -23,13 +31,20 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
     def start(home: Home, page: str | None = None, **query: str) -> AppTest:
         monkeypatch.setenv(HOME_VARIABLE, str(home.root))
-        app = AppTest.from_file(str(DASHBOARD / "app.py"), default_timeout=60)
+        app = AppTest.from_file(str(DASHBOARD / "app.py"), default_timeout=120)
         for key, value in query.items():
             app.query_params[key] = value
         app.run()
         return app.switch_page(f"app_pages/{page}").run() if page else app
 
     return start
+
+
+@pytest.fixture
+def copied_home(drawn_home: Home, tmp_path: Path) -> Home:
+    """A home that a test may damage."""
+    shutil.copytree(drawn_home.root, tmp_path / "copy")
+    return Home(tmp_path / "copy")
 
 
 def part_of(app: AppTest, key: str, part: str) -> AppTest:
@@ -49,6 +64,12 @@ def text_of(app: AppTest) -> str:
     return "\n".join(str(element.value) for block in blocks for element in block)
 
 
+def table_of(app: AppTest, place: int = 0):
+    """A table of the page, by its first column."""
+    frame = app.dataframe[place].value
+    return frame.set_index(frame.columns[0])
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_and_every_part_opens(opened: Opened, drawn_home: Home, page: str):
     app = opened(drawn_home, page)
@@ -65,3 +86,236 @@ def test_an_empty_home_tells_the_next_command(opened: Opened, empty_home: Home, 
     hold(app)
     assert str(empty_home.root) in text_of(app)
     assert any("crpnet-bench" in code.value for code in app.code)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("subgroup", "rule"), [("Grade III-IV", "grade >= 3"), ("Male", "sex == male")]
+)
+def test_numbers_of_a_filtered_page_equal_the_evaluate_command(
+    opened: Opened, drawn_home: Home, subgroup: str, rule: str
+):
+    app = opened(drawn_home, "classification.py", subgroup=subgroup)
+    part_of(app, "class_part", "Table 1")
+    hold(app)
+    shown = table_of(app)
+    metrics = evaluate_run(drawn_home, RUN, rule).metrics
+    block = metrics[
+        (metrics["subgroup"] == rule)
+        & (metrics["role"] == "validation")
+        & (metrics["model"] == "crpnet")
+        & metrics["member"].isna()
+    ].set_index("metric")
+    for label, metric, scale, digits in (
+        ("AUC", "auc", 1, 3),
+        ("Harrell's C-index", "c_index", 1, 3),
+        ("Recall, %", "recall", 100, 1),
+        ("Hazard ratio per SD of training risk", "hr_per_sd", 1, 2),
+    ):
+        row = block.loc[metric]
+        expected = format_interval(
+            row["value"], row["ci_low"], row["ci_high"], scale=scale, digits=digits
+        )
+        assert shown.loc[label, "CRPNet"] == expected, label
+    patients = block.loc["auc"]
+    assert f"{patients['n']} patients, {patients['events']} events" in text_of(app)
+
+
+def test_the_kaplan_meier_page_shows_the_commands_hazard_ratio(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "kaplan_meier.py", subgroup="T1-2")
+    rule = "pT in (T1, T1a, T1b, T2, T2a, T2b)"
+    metrics = evaluate_run(drawn_home, RUN, rule).metrics
+    row = metrics[
+        (metrics["subgroup"] == rule)
+        & (metrics["role"] == "validation")
+        & (metrics["model"] == "crpnet")
+        & metrics["member"].isna()
+        & (metrics["metric"] == "hr_high_low")
+    ].iloc[0]
+    assert f"HR {format_interval(row['value'], row['ci_low'], row['ci_high'], digits=2)}" in (
+        text_of(app)
+    )
+
+
+# ---------------------------------------------------------------- filters
+
+
+def test_an_address_opens_the_view_it_names(opened: Opened, drawn_home: Home):
+    app = opened(
+        drawn_home, patients="Training, apparent", subgroup="Necrosis", run=RUN, cohort="drawn"
+    )
+    assert app.selectbox(key="patients").value == "training-apparent"
+    assert app.selectbox(key="subgroup").value == "Necrosis"
+    assert app.query_params["run"] == RUN
+    assert app.query_params["cohort"] == "drawn"
+
+
+def test_an_impossible_address_opens_the_default_view(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, run="no-such-run", cohort="nobody", patients="x", subgroup="'; DROP")
+    hold(app)
+    assert app.selectbox(key="run").value == RUN
+    assert app.selectbox(key="subgroup").value == "All patients"
+
+
+def test_filters_stay_when_the_page_changes(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "kaplan_meier.py")
+    app.selectbox(key="subgroup").select("Grade I-II").run()
+    app.switch_page("app_pages/classification.py").run()
+    assert app.selectbox(key="subgroup").value == "Grade I-II"
+    assert "grade <= 2" in text_of(app)
+
+
+def test_apparent_results_are_called_too_good(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "comparison.py", patients="Training, apparent")
+    assert any("too good" in warning.value for warning in app.warning)
+    honest = opened(drawn_home, "comparison.py")
+    assert not any("too good" in warning.value for warning in honest.warning)
+
+
+def test_a_readers_own_rule_is_applied_and_a_wrong_one_is_one_sentence(
+    opened: Opened, drawn_home: Home
+):
+    app = opened(drawn_home, "classification.py")
+    app.selectbox(key="subgroup").select("Own rule").run()
+    app.text_input(key="where").input("grade >= 3 and age < 70").run()
+    hold(app)
+    assert "grade >= 3 and age < 70" in text_of(app)
+    app.text_input(key="where").input("stage = 3").run()
+    assert not app.exception
+    assert [error.value.partition(";")[0] for error in app.error] == [
+        "rule 'stage = 3': no column 'stage'"
+    ]
+
+
+def test_fewer_than_five_patients_are_not_drawn(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "kaplan_meier.py")
+    app.selectbox(key="subgroup").select("Own rule").run()
+    app.text_input(key="where").input("age > 85").run()
+    assert any("Fewer than 5 patients" in warning.value for warning in app.warning)
+    assert not app.get("plotly_chart")
+
+
+def test_groups_and_cut_offs_can_be_chosen(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "kaplan_meier.py")
+    app.selectbox(key="cutoff").select("best").run()
+    hold(app)
+    assert "corrected for the search" in text_of(app)
+    app.selectbox(key="cutoff").select("own").run()
+    app.number_input(key="own").set_value(0.5).run()
+    assert "no P value" in text_of(app)
+    app.selectbox(key="groups").select("SSIGN group").run()
+    hold(app)
+
+
+def test_identifiers_can_be_replaced_by_numbers(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "patients.py")
+    ids = set(views.patients(drawn_home, "drawn")["patient_id"])
+    assert set(app.dataframe[0].value["Patient"]) <= ids
+    app.toggle(key="numbers").set_value(True).run()
+    hold(app)
+    assert app.dataframe[0].value["Patient"].str.startswith("Patient ").all()
+    shown = text_of(app) + " ".join(str(frame.value.to_csv()) for frame in app.dataframe)
+    assert not any(one in shown for one in ids)
+
+
+def test_figures_and_tables_can_be_taken_away(opened: Opened, drawn_home: Home):
+    app = opened(drawn_home, "kaplan_meier.py")
+    labels = {button.label for button in app.get("download_button")}
+    assert {"Interactive HTML", "Data (CSV)", "CSV"} <= labels
+
+
+# ---------------------------------------------------------------- a registry in trouble
+
+
+def _damage_pointer(home: Home) -> None:
+    (home.views / "CURRENT").write_bytes(b"\xff\xfe")
+
+
+def _damage_view(home: Home) -> None:
+    for path in home.views.glob("registry-*.duckdb"):
+        path.write_bytes(b"no database")
+
+
+def _lose_view(home: Home) -> None:
+    for path in home.views.glob("registry-*.duckdb"):
+        path.unlink()
+
+
+def _set_schema(version: int) -> Callable[[Home], None]:
+    def change(home: Home) -> None:
+        path = home.views / f"registry-{views.snapshot_number(home)}.duckdb"
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("UPDATE schema_info SET version = ?", [version])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (_damage_pointer, "is damaged"),
+        (_damage_view, "cannot be read"),
+        (_lose_view, "does not exist"),
+        (_set_schema(0), "brings it up to date"),
+        (_set_schema(99), "update crpnet-bench"),
+    ],
+    ids=["pointer", "damaged", "missing", "older", "newer"],
+)
+def test_a_registry_in_trouble_is_one_sentence_and_the_page_recovers(
+    opened: Opened, drawn_home: Home, copied_home: Home, break_it: Callable[[Home], None], told: str
+):
+    break_it(copied_home)
+    app = opened(copied_home)
+    assert not app.exception
+    (error,) = app.error
+    assert told in error.value
+    assert "\n" not in error.value
+    shutil.copytree(drawn_home.views, copied_home.views, dirs_exist_ok=True)
+    hold(app.run())
+    assert app.metric
+
+
+def test_a_view_that_another_process_holds_is_one_sentence(opened: Opened, copied_home: Home):
+    view = copied_home.views / f"registry-{views.snapshot_number(copied_home)}.duckdb"
+    code = f"import duckdb, sys; c = duckdb.connect({str(view)!r}); print(1, flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout.readline()
+        app = opened(copied_home)
+        assert not app.exception
+        assert [error.value.startswith("The registry cannot be read") for error in app.error] == [
+            True
+        ]
+    finally:
+        holder.communicate(b"\n", timeout=30)
+    hold(app.run())
+
+
+# ---------------------------------------------------------------- what pages may reach
+
+
+def test_no_page_reaches_torch_or_openslide(drawn_home: Home):
+    code = f"""
+import os, sys
+os.environ[{HOME_VARIABLE!r}] = {str(drawn_home.root)!r}
+sys.path.insert(0, {str(DASHBOARD)!r})
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file({str(DASHBOARD / "app.py")!r}, default_timeout=120).run()
+for page in {PAGES!r}:
+    app.switch_page("app_pages/" + page).run()
+    assert not app.exception, app.exception[0].value
+print(sorted({{"torch", "torchvision", "openslide"}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip().splitlines()[-1] == "[]"
