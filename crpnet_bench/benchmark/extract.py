@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from crpnet_bench.benchmark.read_ahead import (
 )
 from crpnet_bench.config import EncoderConfig, TilingConfig
 from crpnet_bench.errors import RunError, SlideError
-from crpnet_bench.models.encoders import Encoder, load_encoder
+from crpnet_bench.models.encoders import Encoder, FeaturesLater, load_encoder
 from crpnet_bench.progress import Progress, SilentProgress, Task
 from crpnet_bench.slides.features import (
     feature_file,
@@ -41,7 +41,7 @@ from crpnet_bench.slides.features import (
     write_features,
 )
 from crpnet_bench.slides.identity import content_hash
-from crpnet_bench.slides.tiling import TileAudit
+from crpnet_bench.slides.tiling import TileAudit, TileBlock
 
 __all__ = [
     "IMPORTED",
@@ -166,10 +166,10 @@ def _collect(events: Iterable[Event], encoder: Encoder, speed: _Speed) -> list[S
     """Encode what was read; one outcome a slide, in the order of the jobs."""
     outcomes: dict[int, SlideOutcome] = {}
     copies: list[SameContent] = []
-    for event in events:
+    for event in _encoded(events, encoder):
         match event:
-            case BlockRead():
-                _encode(event, encoder)
+            case _BlockEncoded():
+                _store(event, encoder)
                 speed.tiles_done(len(event.block.coords))
             case SameContent():
                 copies.append(event)
@@ -183,6 +183,45 @@ def _collect(events: Iterable[Event], encoder: Encoder, speed: _Speed) -> list[S
         )
         speed.slide_done(outcomes[copy.work.number])
     return [outcomes[number] for number in sorted(outcomes)]
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockEncoded:
+    """A block whose encoding has begun."""
+
+    work: SlideWork
+    block: TileBlock
+    features: FeaturesLater
+    context: Mapping[int, FeaturesLater]
+
+
+_SlideEvent = SlideRead | SlideReused | SlideFailed | SameContent
+
+
+def _encoded(events: Iterable[Event], encoder: Encoder) -> Iterator[_BlockEncoded | _SlideEvent]:
+    """The same events; a block comes out when the next one is in the encoder's hands.
+
+    So the encoder has work while the features of the block before are stored.
+    """
+    waiting: list[_BlockEncoded | _SlideEvent] = []
+    for event in events:
+        if isinstance(event, BlockRead):
+            begun = _BlockEncoded(
+                event.work,
+                event.block,
+                encoder.encode_later(event.block.pixels),
+                {
+                    factor: encoder.encode_later(pixels)
+                    for factor, pixels in event.block.context.items()
+                },
+            )
+            yield from waiting
+            waiting = [begun]
+        elif waiting:
+            waiting.append(event)
+        else:
+            yield event
+    yield from waiting
 
 
 def _outcome(event: SlideRead | SlideReused | SlideFailed, encoder: Encoder) -> SlideOutcome:
@@ -209,19 +248,19 @@ def _failed(work: SlideWork, error: SlideError) -> SlideOutcome:
     )
 
 
-def _encode(event: BlockRead, encoder: Encoder) -> None:
+def _store(event: _BlockEncoded, encoder: Encoder) -> None:
     """Store the features of a block beside what is known of its tiles."""
     block = event.block
     dtype = _stored_dtype(encoder)
     arrays: dict[str, NDArray[Any]] = {
-        "features": encoder.encode(block.pixels).astype(dtype),
+        "features": event.features().astype(dtype),
         "coords": block.coords,
         "entropy": block.entropy,
         "cells": block.cells,
         "cell_entropy": block.cell_entropy,
     }
-    for factor, pixels in block.context.items():
-        arrays[f"context_{factor}"] = encoder.encode(pixels).astype(dtype)
+    for factor, features in event.context.items():
+        arrays[f"context_{factor}"] = features().astype(dtype)
     if block.quality is not None:
         arrays["quality"] = block.quality
     if encoder.views:

@@ -12,12 +12,12 @@ for bit in each run and for each batch size on one machine.
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import importlib
 import itertools
 import json
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -46,6 +46,9 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+FeaturesLater = Callable[[], NDArray[np.float32]]
+
+
 class Encoder(Protocol):
     """Turns tiles into feature vectors."""
 
@@ -58,6 +61,10 @@ class Encoder(Protocol):
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of RGB tiles: (B, height, width, 3) uint8 to (B, dim) float32."""
+        ...
+
+    def encode_later(self, tiles: NDArray[np.uint8]) -> FeaturesLater:
+        """Start encoding; calling the result waits for what `encode` would return."""
         ...
 
     def encode_views(
@@ -117,10 +124,8 @@ class NetworkEncoder:
         # Batches side by side, one thread each: threads inside a convolution wait for each other,
         # which on a busy machine costs several times the work. The bits are the same.
         self._workers = torch.get_num_threads() if device.type == "cpu" else 1
-        self._pool = (
-            ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
-            if self._workers > 1
-            else None
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            self._workers, initializer=_single_threaded if device.type == "cpu" else None
         )
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(backbone.mean, device=device).view(shape)
@@ -132,6 +137,10 @@ class NetworkEncoder:
         Raises:
             ModelError: one tile alone does not fit into memory.
         """
+        return self.encode_later(tiles)()
+
+    def encode_later(self, tiles: NDArray[np.uint8]) -> FeaturesLater:
+        """Start encoding; calling the result waits for what `encode` would return."""
         return self._batched(len(tiles), lambda part: self._unit(tiles[part]))
 
     def encode_views(
@@ -148,21 +157,30 @@ class NetworkEncoder:
             generator = torch.Generator(self._device).manual_seed(seed)
             image = self._unit(tile[None]).expand(self.views, -1, -1, -1)
             views = augment(image, generator)
-            result[number] = self._batched(self.views, views.__getitem__)
+            result[number] = self._batched(self.views, views.__getitem__)()
         return result
 
-    def _batched(self, count: int, images: Callable[[slice], Tensor]) -> NDArray[np.float32]:
-        """Features of `count` images in 0..1, as many at a time as memory holds."""
+    def _batched(self, count: int, images: Callable[[slice], Tensor]) -> FeaturesLater:
+        """Start on `count` images in 0..1; what it returns waits for their features."""
+
+        def features(part: slice) -> NDArray[np.float32]:
+            return self._features(images(part))
+
         if count == 0:
-            return np.empty((0, self.dim), np.float32)
-        while True:
+            return lambda: np.empty((0, self.dim), np.float32)
+        begun = [self._pool.submit(features, part) for part in self._parts(count)]
+
+        def wait() -> NDArray[np.float32]:
             try:
-                parts = self._map(lambda part: self._features(images(part)), self._parts(count))
-                return np.concatenate(list(parts))
+                return np.concatenate([part.result() for part in begun])
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
+                concurrent.futures.wait(begun)  # so that their memory is free again
                 self._halve(error)
+                return self._batched(count, images)()
+
+        return wait
 
     def _parts(self, count: int) -> list[slice]:
         """At most `batch_size` images each, and equally much for each worker."""
@@ -170,11 +188,6 @@ class NetworkEncoder:
         even = min(count, -(-batches // self._workers) * self._workers)
         bounds = [count * number // even for number in range(even + 1)]
         return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
-
-    def _map(
-        self, work: Callable[[slice], NDArray[np.float32]], parts: list[slice]
-    ) -> Iterable[NDArray[np.float32]]:
-        return map(work, parts) if self._pool is None else self._pool.map(work, parts)
 
     def _unit(self, tiles: NDArray[np.uint8]) -> Tensor:
         """(B, h, w, 3) uint8 to (B, 3, h, w) in 0..1, channels last in memory."""
@@ -204,6 +217,10 @@ class NetworkEncoder:
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _single_threaded() -> None:
+    torch.set_num_threads(1)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

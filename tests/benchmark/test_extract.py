@@ -29,7 +29,7 @@ def slides(tmp_path):
     """Five usable or unusable slides."""
     folder = tmp_path / "slides"
     folder.mkdir()
-    write_slide(folder / "good.svs", texture(400, 330, 0), SlideLayout())
+    write_slide(folder / "good.svs", texture(200, 330, 0), SlideLayout())
     write_slide(folder / "unscaled.svs", texture(200, 200, 1), SlideLayout(mpp=None, power=None))
     write_slide(folder / "blank.svs", np.full((200, 200, 3), 240, np.uint8), SlideLayout())
     write_slide(folder / "tiny.svs", texture(50, 60, 2), SlideLayout())
@@ -66,7 +66,7 @@ def test_each_slide_has_its_outcome_and_the_run_goes_on(slides, tmp_path, worker
     assert outcomes["tiny"].reason.startswith("smaller than one tile: 60 x 50")
     assert all(outcome.remedy for name, outcome in outcomes.items() if name != "good")
     good = outcomes["good"]
-    assert (good.n_grid, good.n_masked, good.n_below, good.n_kept) == (30, 0, 0, 30)
+    assert (good.n_grid, good.n_masked, good.n_below, good.n_kept) == (15, 0, 0, 15)
     assert good.slide_id == content_hash(slides / "good.svs")
     finished = {outcomes[name].slide_id for name in ("good", "blank", "tiny")}
     assert files_below(tmp_path / "f") == sorted(f"{name}.h5" for name in finished)
@@ -75,12 +75,12 @@ def test_each_slide_has_its_outcome_and_the_run_goes_on(slides, tmp_path, worker
 def test_the_feature_file_says_what_it_holds(slides, tmp_path):
     [outcome] = extract(tmp_path / "f", [job(slides / "good.svs")])
     content = read_features(outcome.feature_path)
-    assert content.features.shape == (30, 1024)
+    assert content.features.shape == (15, 1024)
     assert content.features.dtype in (np.float16, np.float32)
     assert content.coords.tolist()[:2] == [[0, 0], [64, 0]]
     assert content.coords.dtype == np.int64
     assert (content.entropy >= 4).all()
-    assert content.audit.n_kept == 30
+    assert content.audit.n_kept == 15
     attrs = content.attrs
     assert attrs["slide_sha256"] == outcome.slide_id
     assert (attrs["mpp"], attrs["mpp_level0"], attrs["mpp_source"]) == (0.5, [0.5, 0.5], "mpp")

@@ -28,6 +28,7 @@ from crpnet_bench.slides.writer import SlideLayout, write_repeated_slide
 pytestmark = pytest.mark.perf
 
 SIDE = 20_000
+CLOCKS = {"CPU time": time.process_time, "wall clock": time.perf_counter}
 TILE = 224
 LARGE = r"""
 import re, sys
@@ -121,31 +122,45 @@ def test_tiling_against_openslide_and_against_raw_decoding(slide):
 
 
 def test_extraction_keeps_the_encoder_busy(slide, tmp_path_factory):
-    """End to end against the encoder alone on the same tiles in memory, wall clock."""
+    """End to end against the encoder alone on the same tiles in memory.
+
+    The loading of the encoder, which does not grow with the slides, is measured and taken off.
+    """
     folder = tmp_path_factory.mktemp("extract")
     path = write_repeated_slide(folder / "small.svs", tissue(1024), 4480, 4480, SlideLayout())
     config = EncoderConfig()
-    encoder = load_encoder(config)
     with open_slide(path) as reader:
         pixels = np.concatenate(
             [block.pixels for block in tile_slide(reader, TilingConfig()).blocks()]
         )
+    encoder = load_encoder(config)
     encoder.encode(pixels[:32])
-    alone, whole = [], []
-    for run in range(2):  # one after the other, so that a busy machine slows both
-        start = time.perf_counter()
-        encoder.encode(pixels)
-        alone.append(len(pixels) / (time.perf_counter() - start))
-        load_encoder(config).encode(pixels[:8])
-        start = time.perf_counter()
+    found = {clock: {"load": np.inf, "alone": np.inf, "whole": np.inf} for clock in CLOCKS}
+
+    def measure(name, work) -> None:
+        before = {clock: read() for clock, read in CLOCKS.items()}
+        work()
+        for clock, read in CLOCKS.items():
+            found[clock][name] = min(found[clock][name], read() - before[clock])
+
+    def extract(run: int) -> None:
         job = SlideJob(None, "p", path)
         [outcome] = extract_features([job], folder / str(run), TilingConfig(), config)
-        whole.append(outcome.n_kept / (time.perf_counter() - start))
         assert outcome.n_kept == len(pixels) == 400
-    told("encoder alone", max(alone))
-    told("extraction, loading of the encoder included", max(whole))
-    told("extraction against the encoder alone", max(whole) / max(alone), "times")
-    assert max(whole) >= 0.9 * max(alone)
+
+    for run in range(3):  # in turn, so that a busy machine slows all
+        measure("load", lambda: load_encoder(config))
+        measure("alone", lambda: encoder.encode(pixels))
+        measure("whole", lambda run=run: extract(run))
+    ratios = {}
+    for clock, seconds in found.items():
+        whole = seconds["whole"] - seconds["load"]
+        ratios[clock] = seconds["alone"] / whole
+        told(f"encoder alone, {clock}", 400 / seconds["alone"])
+        told(f"extraction, {clock}", 400 / whole)
+        told(f"extraction against the encoder alone, {clock}", ratios[clock], "times")
+    assert ratios["CPU time"] >= 0.9
+    assert ratios["wall clock"] >= 0.9
 
 
 def test_memory_of_tiling_does_not_grow_with_the_slide(slide, tmp_path_factory):
