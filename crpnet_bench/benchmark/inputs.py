@@ -37,6 +37,7 @@ __all__ = [
     "gather_inputs",
     "outcome_table",
     "plan_run",
+    "planted_truth",
     "read_outcomes",
     "store_outcomes",
     "with_outcomes",
@@ -113,7 +114,7 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
             f"with `crpnet-bench split create {record.name}`"
         )
     table = views.splits(home, record.pinned, split)
-    oracle = () if _truth(record) is None else (ORACLE,)
+    oracle = () if planted_truth(record) is None else (ORACLE,)
     return RunPlan(
         cohort=record,
         endpoint=_endpoint(record, config.endpoint),
@@ -148,7 +149,7 @@ def gather_inputs(
         slides = extract_cohort(
             home, record, config.tiling, config.encoder, device=device, progress=progress
         )
-    data = cohort_data(home, record, slides, _truth(record))
+    data = cohort_data(home, record, slides, planted_truth(record))
     outcomes = read_outcomes(home, record, plan.endpoint)
     return RunInputs(
         data=with_outcomes(data, outcomes),
@@ -320,7 +321,7 @@ def _scores(
     return pd.DataFrame(columns, index=patients)
 
 
-def _truth(record: views.CohortRecord) -> pd.Series[Any] | None:
+def planted_truth(record: views.CohortRecord) -> pd.Series[Any] | None:
     """What was planted in a synthetic cohort; a row "oracle" shows what is reachable."""
     path = record.folder / "truth" / "patients.parquet"
     if record.manifest.cohort.kind != "synthetic" or not path.exists():

@@ -19,6 +19,7 @@ from crpnet_bench.cli.extract import extract
 from crpnet_bench.cli.published import audit, reproduce
 from crpnet_bench.cli.run import run
 from crpnet_bench.cli.score import score
+from crpnet_bench.cli.validate import validate
 from crpnet_bench.errors import CRPNetBenchError
 
 __all__ = ["app", "main"]
@@ -41,6 +42,7 @@ app.add_typer(slide.app)
 app.command()(score)
 app.command()(extract)
 app.command()(run)
+app.command()(validate)
 app.add_typer(runs.app)
 app.add_typer(config.app)
 app.command()(evaluate)

@@ -16,7 +16,7 @@ from crpnet_bench.cli.common import (
     progress,
 )
 
-__all__ = ["named_models", "run"]
+__all__ = ["files_by_name", "named_models", "run"]
 
 
 def run(
@@ -57,10 +57,18 @@ def named_models(names: list[str] | None) -> dict[str, Any]:
 
     if not names:
         return {"models": None}
-    plain, files = [], {}
-    for name in names:
-        model, equals, file = name.partition("=")
-        plain.append(model)
-        if equals and model.startswith(IMPORTED):
-            files[model.removeprefix(IMPORTED)] = file
+    given = [name for name in names if name.startswith(IMPORTED) and "=" in name]
+    files = files_by_name([name.removeprefix(IMPORTED) for name in given])
+    plain = [name.partition("=")[0] if name in given else name for name in names]
     return {"models": plain, "imported": files or None}
+
+
+def files_by_name(given: list[str]) -> dict[str, str]:
+    """NAME=FILE as a mapping."""
+    from crpnet_bench.errors import ConfigError
+
+    pairs = [text.partition("=") for text in given]
+    for name, equals, file in pairs:
+        if not (name and equals and file):
+            raise ConfigError(f"imported {name!r}; expected NAME=FILE")
+    return {name: file for name, _, file in pairs}

@@ -32,8 +32,10 @@ def run_document(home: Home, finished: FinishedRun) -> dict[str, Any]:
     """The run as one JSON document."""
     from crpnet_bench.benchmark.ledger import looks_of_run
     from crpnet_bench.benchmark.seeds import seed_distribution
+    from crpnet_bench.benchmark.validate import read_validations
 
     by_seed = finished.by_seed
+    external = read_validations(finished.folder)
     return {
         "run": finished.record.model_dump(mode="json"),
         "folder": str(finished.folder),
@@ -42,6 +44,14 @@ def run_document(home: Home, finished: FinishedRun) -> dict[str, Any]:
         "exploratory_comparisons": records(finished.comparisons),
         "seeds": [] if by_seed.empty else records(seed_distribution(by_seed)),
         "ledger": records(looks_of_run(home, finished.record)),
+        "external": [
+            {
+                "cohort": found.cohort,
+                "remarks": list(found.remarks),
+                "metrics": records(found.metrics),
+            }
+            for found in external
+        ],
     }
 
 
@@ -65,13 +75,24 @@ def show_run(home: Home, finished: FinishedRun) -> None:
         "Class metrics use the label 'ever recorded', which ignores length of follow-up; metrics "
         "at fixed times are in metrics.parquet."
     )
-    for line in ledger_lines(home, record):
+    for line in (*ledger_lines(home, record), *_validation_lines(finished)):
         say(line)
     say(f"Run {record.run_id}\nResults in {finished.folder}")
     for sentence in finished.notes:
         note(f"note: {sentence}")
     for failure in finished.failures:
         warn(failure)
+
+
+def _validation_lines(finished: FinishedRun) -> list[str]:
+    """What external validations of the run said, so that nobody reads the run without them."""
+    from crpnet_bench.benchmark.validate import read_validations
+
+    return [
+        f"External validation on {found.cohort}: {sentence}"
+        for found in read_validations(finished.folder)
+        for sentence in found.remarks
+    ]
 
 
 def show_metrics(metrics: pd.DataFrame, titles: Mapping[str, str], about: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ event = {{column = "os_event", map = {{"no" = 0, "yes" = 1}}}}
 """
 
 
-def draw_patients(n: int, seed: int, prefix: str = "P") -> pd.DataFrame:
+def _draw_patients(n: int, seed: int, prefix: str = "P") -> pd.DataFrame:
     """Patients whose hazard rises with stage and grade; a few competing deaths."""
     generator = np.random.default_rng(seed)
     stage = generator.integers(0, 4, n)
@@ -87,7 +87,7 @@ def draw_patients(n: int, seed: int, prefix: str = "P") -> pd.DataFrame:
     )
 
 
-def write_cohort(folder: Path, name: str, patients: pd.DataFrame) -> Path:
+def _write_cohort(folder: Path, name: str, patients: pd.DataFrame) -> Path:
     """A cohort folder without slides."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = MANIFEST.format(name=name)
@@ -99,7 +99,13 @@ def write_cohort(folder: Path, name: str, patients: pd.DataFrame) -> Path:
 @pytest.fixture(scope="session")
 def drawn() -> Callable[..., pd.DataFrame]:
     """Draws patients."""
-    return draw_patients
+    return _draw_patients
+
+
+@pytest.fixture(scope="session")
+def write_cohort() -> Callable[..., Path]:
+    """Writes a cohort folder."""
+    return _write_cohort
 
 
 @pytest.fixture
@@ -110,8 +116,8 @@ def new_home(tmp_path: Path) -> Callable[..., Home]:
         *requests: SplitRequest, n: int = 80, seed: int = 0, patients: pd.DataFrame | None = None
     ) -> Home:
         home = Home(tmp_path / "home")
-        table = draw_patients(n, seed) if patients is None else patients
-        folder = write_cohort(tmp_path / "drawn", "drawn", table)
+        table = _draw_patients(n, seed) if patients is None else patients
+        folder = _write_cohort(tmp_path / "drawn", "drawn", table)
         register_cohort(home, folder)
         for request in requests or (SplitRequest(),):
             create_split(home, "drawn", request)

@@ -1,0 +1,370 @@
+"""`crpnet-bench validate`: a finished run, locked, on somebody else's cohort.
+
+Order matters here. First everything that needs no outcome: checks, features, predictions. Then the
+ledger says that outcomes are looked at. Only then are they read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crpnet_bench.benchmark.builtin import ensure_cohort
+from crpnet_bench.benchmark.comparisons import COMPARISON_COLUMNS, compare_models
+from crpnet_bench.benchmark.extract import SlideOutcome
+from crpnet_bench.benchmark.finished import FinishedRun, read_run
+from crpnet_bench.benchmark.imported import RiskTable, read_risks
+from crpnet_bench.benchmark.inputs import (
+    cohort_data,
+    extract_cohort,
+    failure_lines,
+    planted_truth,
+    read_outcomes,
+)
+from crpnet_bench.benchmark.validate_checks import (
+    choose_endpoint,
+    feature_differences,
+    refuse_shared,
+    setting_differences,
+    training_patients,
+)
+from crpnet_bench.benchmark.validate_predictions import apply_run
+from crpnet_bench.benchmark.validate_results import (
+    calibration_metrics,
+    case_mix,
+    drop_remarks,
+    events_remark,
+    out_of_fold_rows,
+    transport,
+)
+from crpnet_bench.config import IMPORTED, RunConfig, load_config
+from crpnet_bench.errors import ConfigError, did_you_mean
+from crpnet_bench.evaluation import evaluate
+from crpnet_bench.home import Home
+from crpnet_bench.models.base import CohortData
+from crpnet_bench.progress import Progress
+from crpnet_bench.registry import views
+from crpnet_bench.registry.store import Registry
+from crpnet_bench.results import (
+    METRIC_COLUMNS,
+    PREDICTION_COLUMNS,
+    conform,
+    read_table,
+    write_atomically,
+    write_table,
+)
+
+__all__ = ["Validation", "read_validations", "validate_run"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A run on another cohort.
+
+    Attributes:
+        run_id: the run.
+        cohort: `NAME@VERSION` of the other cohort.
+        kind: real, simulated or synthetic.
+        endpoint: that was judged.
+        folder: where everything lies.
+        metrics: the `metrics` table, role "external", calibration among them.
+        comparisons: of the models on these patients, exploratory.
+        transport: own validation beside this one, by model and index.
+        case_mix: training patients beside these, a row a variable.
+        remarks: sentences without which the numbers mislead: means of folds, forced differences,
+            drops, events against the 100 wanted, the ledger.
+        failures: one line a slide that could not be used.
+    """
+
+    run_id: str
+    cohort: str
+    kind: str
+    endpoint: str
+    folder: Path
+    metrics: pd.DataFrame
+    comparisons: pd.DataFrame
+    transport: pd.DataFrame
+    case_mix: pd.DataFrame
+    remarks: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is known before outcomes are read."""
+
+    home: Home
+    run: FinishedRun
+    config: RunConfig
+    external: views.CohortRecord
+    endpoint: str
+    remarks: tuple[str, ...]
+    slides: tuple[SlideOutcome, ...]
+
+
+def validate_run(
+    home: Home,
+    run_id: str,
+    cohort: str,
+    *,
+    device: str,
+    progress: Progress,
+    other_settings: Path | None = None,
+    force: bool = False,
+    imported: Mapping[str, str] | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Validation:
+    """Apply all models of a finished run, locked, to another registered cohort.
+
+    Args:
+        home: where registry, features and runs lie.
+        run_id: a finished run.
+        cohort: NAME or NAME@VERSION; a built-in one is made if need be.
+        device: "cpu" or "cuda".
+        progress: told of slides and models.
+        other_settings: TOML whose tiling and encoder replace the run's; refused without `force`
+            where they differ.
+        force: validate although tiling, encoder or endpoint differ; the remarks say so.
+        imported: outside model -> csv of its risks for this cohort's patients.
+        clock: the time of now, for the ledger.
+
+    Raises:
+        NotFoundError: run, cohort or endpoint do not exist.
+        InputError: patients or slides are shared with the training patients.
+        RunError: tiles would not be made as in training, or the run has not finished.
+    """
+    setting = _prepare(home, run_id, cohort, device, progress, other_settings, force=force)
+    tables = _imported(setting.run, imported or {})
+    data = _data(setting, force=force)
+    applied = apply_run(setting.run, data, device=device, imported=tables, progress=progress)
+    predictions = _stamped(applied.predictions, setting)
+    _look(setting, predictions, clock)
+    remarks = (*setting.remarks, *applied.remarks)
+    return _judge(replace(setting, remarks=remarks), predictions)
+
+
+def _prepare(
+    home: Home,
+    run_id: str,
+    cohort: str,
+    device: str,
+    progress: Progress,
+    other_settings: Path | None,
+    *,
+    force: bool,
+) -> _Setting:
+    run = read_run(home, run_id)
+    own = RunConfig.from_mapping(run.record.config, f"run {run_id}")
+    other = own if other_settings is None else load_config(other_settings)
+    external = ensure_cohort(home, cohort, progress)
+    endpoint, remarks = choose_endpoint(run, external, force=force)
+    remarks += setting_differences(own, other, force=force)
+    refuse_shared(home, run, external, ())
+    slides: tuple[SlideOutcome, ...] = ()
+    if len(pd.read_parquet(run.folder / "slides.parquet")):  # a model of the run reads tiles
+        slides = extract_cohort(
+            home, external, other.tiling, other.encoder, device=device, progress=progress
+        )
+        refuse_shared(home, run, external, slides)  # now every slide is known by its content
+        if other_settings is None:
+            remarks += feature_differences(run, slides, force=force)
+    return _Setting(home, run, own, external, endpoint, tuple(remarks), slides)
+
+
+def _imported(run: FinishedRun, given: Mapping[str, str]) -> dict[str, RiskTable]:
+    known = [name.removeprefix(IMPORTED) for name in run.record.models if name.startswith(IMPORTED)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"imported {name!r} is no outside model of this run; "
+                              f"{did_you_mean(name, known)}")  # fmt: skip
+    return {f"{IMPORTED}{name}": read_risks(Path(file)) for name, file in given.items()}
+
+
+def _data(setting: _Setting, *, force: bool) -> CohortData:
+    truth = planted_truth(setting.external)
+    data = cohort_data(setting.home, setting.external, setting.slides, truth)
+    # Told to go on although features differ, networks must not refuse them a second time.
+    return replace(data, feature_fingerprint="") if force else data
+
+
+def _stamped(predictions: pd.DataFrame, setting: _Setting) -> pd.DataFrame:
+    record = setting.run.record
+    stamped = predictions.assign(
+        run_id=record.run_id,
+        cohort=setting.external.name,
+        cohort_version=setting.external.version,
+        split=record.split,
+        repeat=0,
+        fold=0,
+        seed=record.seed,
+        role="external",
+        in_sample=False,
+    )
+    return conform(stamped, PREDICTION_COLUMNS)
+
+
+def _look(setting: _Setting, predictions: pd.DataFrame, clock: Callable[[], datetime]) -> None:
+    record = setting.run.record
+    with Registry(setting.home, clock=clock).write() as registry:
+        registry.record_look(
+            {
+                "run_id": record.run_id,
+                "cohort": setting.external.name,
+                "cohort_version": setting.external.version,
+                "command": "validate",
+                "endpoint": setting.endpoint,
+                "primary_model": record.primary_model,
+                "models": ", ".join(record.models),
+                "patients": predictions["patient_id"].nunique(),
+                "remark": "; ".join(setting.remarks),
+            }
+        )
+
+
+def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
+    """Read the outcomes, for the first time, and measure."""
+    home, run, external = setting.home, setting.run, setting.external
+    outcomes = read_outcomes(home, external, setting.endpoint)
+    known = predictions["patient_id"].isin(list(outcomes["patient_id"]))
+    lost = predictions.loc[~known, "patient_id"].nunique()
+    predictions = predictions[known].reset_index(drop=True)
+    settings, level = setting.config.evaluation, setting.config.evaluation.level
+    own = _own_rows(home, run)
+    shown = _with_patients(home, external.pinned, predictions, outcomes)
+    whole = shown[shown["member"].isna()]
+    calibrated = calibration_metrics(out_of_fold_rows(own), whole, settings.horizons_months, level)
+    metrics = pd.concat(
+        [
+            evaluate(predictions, outcomes, settings=settings),
+            _stamped_metrics(calibrated, setting),
+        ],
+        ignore_index=True,
+    )
+    record = run.record
+    internal = own[(own["role"] == record.primary_role) & ~own["in_sample"] & own["member"].isna()]
+    changes = transport(internal, whole, record.models, level)
+    patients = outcomes[outcomes["patient_id"].isin(list(predictions["patient_id"]))]
+    remarks = [
+        *setting.remarks,
+        *([f"{lost} patients without a recorded {setting.endpoint} left out"] if lost else []),
+        *drop_remarks(changes, record.primary_model, external.pinned),
+        events_remark(int((patients["status"] == 1).sum()), len(patients)),
+        *_looks(home, record.run_id, external),
+    ]
+    found = Validation(
+        run_id=record.run_id,
+        cohort=external.pinned,
+        kind=external.manifest.cohort.kind,
+        endpoint=setting.endpoint,
+        folder=run.folder / "external" / external.pinned,
+        metrics=conform(metrics, METRIC_COLUMNS),
+        comparisons=compare_models(predictions, outcomes, record.primary_model, level=level),
+        transport=changes,
+        case_mix=_case_mix(setting, outcomes),
+        remarks=tuple(remarks),
+        failures=failure_lines(setting.slides),
+    )
+    _store(home, found, external.name, predictions)
+    return found
+
+
+def _stamped_metrics(metrics: pd.DataFrame, setting: _Setting) -> pd.DataFrame:
+    record = setting.run.record
+    return metrics.assign(
+        run_id=record.run_id,
+        cohort=setting.external.name,
+        split=record.split,
+        role="external",
+        in_sample=False,
+        subgroup="all",
+    ).astype(dict(METRIC_COLUMNS))
+
+
+def _own_rows(home: Home, run: FinishedRun) -> pd.DataFrame:
+    record = run.record
+    pinned = f"{record.cohort}@{record.cohort_version}"
+    rows = read_table(run.folder / "predictions.parquet", PREDICTION_COLUMNS)
+    outcomes = views.outcomes(home, pinned, record.endpoint)
+    return _with_patients(home, pinned, rows, outcomes)
+
+
+def _with_patients(
+    home: Home, pinned: str, predictions: pd.DataFrame, outcomes: pd.DataFrame
+) -> pd.DataFrame:
+    """Predictions beside `time`, `event` and `site`; the risk is missing where it is not known."""
+    sites = views.patients(home, pinned)[["patient_id", "site"]]
+    table = outcomes[["patient_id", "time", "status"]].rename(columns={"status": "outcome"})
+    joined = predictions.merge(table, on="patient_id").merge(sites, on="patient_id", how="left")
+    return joined.assign(
+        time=joined["time"].astype(float),
+        event=(joined["outcome"] == 1).astype(int),
+        risk=joined["risk"].where(joined["status"] == "ok"),
+    )
+
+
+def _case_mix(setting: _Setting, outcomes: pd.DataFrame) -> pd.DataFrame:
+    record = setting.run.record
+    pinned = f"{record.cohort}@{record.cohort_version}"
+    own = views.patients(setting.home, pinned).merge(
+        views.outcomes(setting.home, pinned, record.endpoint)[["patient_id", "time", "status"]],
+        on="patient_id",
+    )
+    own = own[own["patient_id"].isin(list(training_patients(setting.run)))]
+    other = views.patients(setting.home, setting.external.pinned).merge(outcomes, on="patient_id")
+    return case_mix(own, other, (f"{record.cohort}, training", setting.external.pinned))
+
+
+def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:
+    looks = views.ledger(home)
+    same = looks[(looks["cohort"] == external.name) & (looks["cohort_version"] == external.version)]
+    own = int((same["run_id"] == run_id).sum())
+    told = (
+        f"ledger: look {own} of this run at the outcomes of {external.pinned}, {len(same)} by all "
+        f"{same['run_id'].nunique()} runs"
+    )
+    return [told + ("" if len(same) == 1 else "; only the first was blind")]
+
+
+def _store(home: Home, found: Validation, cohort: str, predictions: pd.DataFrame) -> None:
+    for name, table in (
+        ("predictions", predictions),
+        ("metrics", found.metrics),
+        ("comparisons", found.comparisons),
+        ("transport", found.transport),
+        ("case_mix", found.case_mix),
+    ):
+        write_table(table, found.folder / f"{name}.parquet")
+    about: dict[str, Any] = {
+        "run_id": found.run_id,
+        "cohort": found.cohort,
+        "kind": found.kind,
+        "endpoint": found.endpoint,
+        "remarks": list(found.remarks),
+        "failures": list(found.failures),
+    }
+    write_atomically(found.folder / "validation.json", json.dumps(about, indent=2).encode())
+    with Registry(home).write() as registry:
+        registry.import_external(found.run_id, cohort, predictions, found.metrics)
+
+
+def read_validations(folder: Path) -> Sequence[Validation]:
+    """All external validations of a run, from its folder."""
+    return [_read(path.parent) for path in sorted(folder.glob("external/*/validation.json"))]
+
+
+def _read(place: Path) -> Validation:
+    about = json.loads((place / "validation.json").read_text(encoding="utf-8"))
+    return Validation(
+        **{**about, "remarks": tuple(about["remarks"]), "failures": tuple(about["failures"])},
+        folder=place,
+        metrics=read_table(place / "metrics.parquet", METRIC_COLUMNS),
+        comparisons=read_table(place / "comparisons.parquet", COMPARISON_COLUMNS),
+        transport=pd.read_parquet(place / "transport.parquet"),
+        case_mix=pd.read_parquet(place / "case_mix.parquet"),
+    )

@@ -1,0 +1,55 @@
+"""`crpnet-bench validate`: a run, locked, on another cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crpnet_bench.cli.common import (
+    FAILURES_RECORDED,
+    HomeOption,
+    JsonOption,
+    emit,
+    open_home,
+    progress,
+)
+
+__all__ = ["validate"]
+
+
+def validate(
+    run: Annotated[str, typer.Argument(help="Id of a finished run.")],
+    cohort: Annotated[str, typer.Argument(help="NAME or NAME@VERSION of another cohort.")],
+    imported: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: an outside model's risks of this cohort.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Other tiling or encoder; needs --force.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although tiles or endpoint differ.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply all models of a run, locked, to another registered cohort, and note the look."""
+    from crpnet_bench.benchmark.environment import choose_device
+    from crpnet_bench.benchmark.validate import validate_run
+    from crpnet_bench.cli.run import files_by_name
+    from crpnet_bench.cli.validation_output import show_validation, validation_document
+
+    found = validate_run(
+        open_home(home),
+        run,
+        cohort,
+        device=choose_device(device),
+        progress=progress(),
+        other_settings=config,
+        force=force,
+        imported=files_by_name(imported or []),
+    )
+    emit(validation_document(found), as_json=True) if as_json else show_validation(found)
+    raise typer.Exit(FAILURES_RECORDED if found.failures else 0)
