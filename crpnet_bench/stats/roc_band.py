@@ -77,7 +77,8 @@ def roc_band(
     for resample in range(resamples):
         positive = _cumulative(place[labels], distinct.size, rng)
         negative = _cumulative(place[~labels], distinct.size, rng)
-        curves[resample] = _at_grid(negative, positive)
+        # Where the curve is vertical, the upper end counts: the last of equal abscissas.
+        curves[resample] = np.interp(_GRID, negative, positive)
     tail = (1 - level) / 2
     low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
     return RocBand(_GRID.copy(), low, high, method)
@@ -90,9 +91,3 @@ def _cumulative(
     drawn = place[rng.integers(0, place.size, place.size)]
     counts = np.bincount(drawn, minlength=size)
     return np.concatenate(([0.0], np.cumsum(counts) / place.size))
-
-
-def _at_grid(false_positive: Floats, true_positive: Floats) -> Floats:
-    # At a vertical part of the curve the upper end counts, as in pROC.
-    last = np.concatenate((np.diff(false_positive) > 0, [True]))
-    return np.interp(_GRID, false_positive[last], true_positive[last])
