@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,6 +224,14 @@ def import_run(home: Home, folder: Path, run_id: str, seed: int = 0) -> RunRecor
     with Registry(home).write() as registry:
         registry.import_run(record, predictions, metrics)
     return record
+
+
+@pytest.fixture(autouse=True)
+def _main_module_stays():
+    """AppTest makes the page `__main__`; processes that are started later would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture(scope="session")
