@@ -91,7 +91,9 @@ class SlideReader(ABC):
 
 def damaged(error: BaseException) -> SlideError:
     """A decoder's complaint as a slide's outcome."""
-    text = str(error).strip() or type(error).__name__
+    text = str(error).strip()
+    if " " not in text:  # the bare key of a KeyError says nothing to a reader
+        text = f"it cannot be decoded ({type(error).__name__}{': ' if text else ''}{text})"
     return SlideError(
         f"damaged file: {text.splitlines()[0][:200]}",
         "the file is truncated or damaged: copy it again from its source",

@@ -48,6 +48,12 @@ class _Level:
         """File tiles in a row."""
         return -(-self.width // self.tile[0])
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file names every tile."""
+        count = self.across * -(-self.height // self.tile[1])
+        return len(self.offsets) == len(self.counts) == count
+
     def corner(self, index: int) -> tuple[int, int]:
         """Top-left pixel of a file tile."""
         row, column = divmod(index, self.across)
@@ -194,11 +200,12 @@ def _jpeg_levels(reference: SlideReader) -> dict[int, _Level]:
                 for page in reversed(list(file.pages))
                 if isinstance(page, tifffile.TiffPage) and _is_plain_jpeg(page)
             }
-            return {
+            levels = {
                 number: _level(pages[size])
                 for number, size in enumerate(reference.level_dimensions)
                 if size in pages and reference.level_downsamples[number].is_integer()
             }
+            return {number: level for number, level in levels.items() if level.is_whole}
     except _UNREADABLE:
         return {}
 

@@ -20,11 +20,11 @@ from PIL import Image, UnidentifiedImageError
 from crpnet_bench.errors import SlideError
 from crpnet_bench.slides.base import Pixels, SlideReader, damaged, over_white, window
 from crpnet_bench.slides.magnification import resolve_magnification
+from crpnet_bench.slides.tiff import directories_are_whole, is_tiff
 
 __all__ = ["ImageReader", "open_image"]
 
 _LARGEST = 1_000_000_000  # pixels; 3 GB of RGB
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP")
 # What the decoders raise on bytes that make no sense.
 _DECODE_ERRORS = (
@@ -66,9 +66,7 @@ def open_image(path: Path, mpp: float | None) -> ImageReader:
     Raises:
         SlideError: the file is none of these, damaged, too large, or its scale is unknown.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start in _TIFF_STARTS:
+    if is_tiff(path):
         pixels = _read_tiff(path)
         return ImageReader(path, pixels, "tifffile", "plain TIFF", mpp)
     pixels, image_format = _read_picture(path)
@@ -76,9 +74,15 @@ def open_image(path: Path, mpp: float | None) -> ImageReader:
 
 
 def _read_tiff(path: Path) -> Pixels:
+    size = path.stat().st_size
+    if not directories_are_whole(path):
+        raise damaged(EOFError("the file ends before its last image directory"))
     try:
         with tifffile.TiffFile(path) as file:
+            _refuse_slide(file)
             page = file.pages.first
+            if max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) > size:
+                raise damaged(EOFError("the file ends inside its pixels"))
             if page.imagewidth * page.imagelength > _LARGEST:
                 raise _too_large(path)
             if page.photometric in {tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.CIELAB}:
@@ -90,6 +94,16 @@ def _read_tiff(path: Path) -> Pixels:
     except (*_DECODE_ERRORS, tifffile.TiffFileError) as error:
         raise damaged(error) from error
     return _as_rgb(255 - data if inverted and data.dtype == np.uint8 else data)
+
+
+def _refuse_slide(file: tifffile.TiffFile) -> None:
+    """What a scanner wrote is OpenSlide's; it refused it, so it is not whole."""
+    for name in ("svs", "ndpi", "bif", "scn", "philips"):
+        if getattr(file, f"is_{name}"):
+            raise SlideError(
+                f"damaged or unsupported {name.upper()} file",
+                "OpenSlide does not open it: copy it again from its source",
+            )
 
 
 def _as_rgb(data: NDArray[np.generic]) -> Pixels:

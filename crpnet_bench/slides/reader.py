@@ -20,6 +20,7 @@ from crpnet_bench.slides.direct import directly
 from crpnet_bench.slides.identity import check_readable
 from crpnet_bench.slides.images import open_image
 from crpnet_bench.slides.magnification import resolve_magnification
+from crpnet_bench.slides.tiff import refuse_monstrous_tiles
 
 __all__ = ["OpenSlideReader", "Pixels", "SlideReader", "open_slide"]
 
@@ -101,6 +102,7 @@ def open_slide(
     """
     path = Path(path)
     check_readable(path)
+    refuse_monstrous_tiles(path)
     try:
         reader = OpenSlideReader(path, mpp)
     except openslide.OpenSlideUnsupportedFormatError:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from crpnet_bench.config import TilingConfig
@@ -167,6 +170,50 @@ def test_damage_in_the_middle_is_found_on_both_paths(tmp_path, tissue_pixels, ba
     with pytest.raises(SlideError, match="damaged file") as caught:
         read_all(path, backend=backend)
     assert "copy it again" in caught.value.remedy
+
+
+def test_a_cut_slide_is_not_taken_for_a_plain_image(tmp_path, tissue_pixels):
+    """OpenSlide refuses it, and the pixels before the cut can still be read."""
+    for vendor in ("aperio", "generic"):
+        layout = SlideLayout(levels=3, mpp=None, power=None, vendor=vendor)
+        path = write_slide(tmp_path / f"{vendor}.svs", tissue_pixels, layout)
+        content = path.read_bytes()
+        for length in (len(content) - 2000, len(content) * 6 // 10, len(content) // 10):
+            path.write_bytes(content[:length])
+            with pytest.raises(SlideError, match="damaged"):
+                open_slide(path, mpp=0.5)
+
+
+def test_a_header_that_asks_for_a_monstrous_tile_does_not_end_the_process(tmp_path, tissue_pixels):
+    path = write_slide(tmp_path / "slide.svs", tissue_pixels[:300, :300], SlideLayout())
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["TileWidth"].overwrite(1 << 29)
+    with pytest.raises(SlideError, match="tiles of 536870912 x 256 pixels"):
+        open_slide(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_damage_escapes_as_another_error(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damage")
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    kind = data.draw(st.sampled_from(["svs", "generic", "strips", "png"]))
+    path = folder / "slide.bin"
+    if kind == "png":
+        Image.fromarray(pixels).save(path, format="PNG")
+    elif kind == "strips":
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    else:
+        vendor = {"svs": "aperio"}.get(kind, kind)
+        write_slide(path, pixels, SlideLayout(levels=2, vendor=vendor))
+    content = bytearray(path.read_bytes())
+    places = st.one_of(st.integers(0, 600), st.integers(0, len(content) - 1))
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(places)] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with suppress(SlideError), open_slide(path, mpp=0.5) as reader:
+        list(tile_slide(reader, TilingConfig()).blocks())
 
 
 class Tinted:
