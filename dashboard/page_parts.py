@@ -285,7 +285,11 @@ def headline(title: str, sample: Sample | None = None) -> None:
     st.header(title, anchor=False)
     if sample is None:
         return
-    st.markdown(f"**{sample.label}**" + (" · apparent" if sample.patients_of.in_sample else ""))
+    rule = f" · `{sample.where}`" if sample.where else ""
+    st.markdown(
+        f"**{sample.patients_of.title}**{rule} · {sample.n} patients, {sample.events} events of "
+        f"{sample.endpoint}"
+    )
     if sample.patients_of.in_sample:
         st.warning(
             "Apparent: the models were fitted on these patients, so results are too good. "

@@ -113,6 +113,8 @@ class Sample:
         models: in the run's order.
         settings: of the run's evaluation.
         endpoint: what the event is.
+        out_of_fold: whether the run has out-of-fold risks of training patients, on which
+            cut-offs were learned.
     """
 
     patients_of: PatientSet
@@ -123,6 +125,7 @@ class Sample:
     models: tuple[str, ...]
     settings: EvaluationConfig
     endpoint: str
+    out_of_fold: bool
     _metrics: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -261,4 +264,5 @@ def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:
         models=data.models,
         settings=EvaluationConfig.model_validate(data.record.config.get("evaluation", {})),
         endpoint=data.record.endpoint,
+        out_of_fold=any(one.role == "train" and not one.in_sample for one in data.sets),
     )

@@ -150,6 +150,8 @@ def by_risk(sample: Sample, model: str, cut_off: str, own: float | None = None) 
         raise InputError(f"no cut-off {cut_off!r}; {did_you_mean(cut_off, CUT_OFFS)}")
     rows = sample.of_model(model)
     labels, extra = _RULES[cut_off](rows, own)
+    if cut_off == "training-median" and not sample.out_of_fold:
+        extra["note"] = "Risk groups as the run recorded them; it has no out-of-fold risks."
     table = rows[["patient_id", "time", "status"]].assign(group=labels)
     known = table[table["group"].notna()].reset_index(drop=True)
     present = set(known["group"])
