@@ -33,7 +33,8 @@ class CohortFolder:
         for number, patient in enumerate(self.ids):
             stage = ("1a", "1b", "2a", "3a")[number % 4]
             rows.append(
-                f"{patient},{3 + 2.5 * (number % 40)},{('no', 'yes')[number % 3 == 0]},{40 + number % 40},"
+                f"{patient},{3 + 2.5 * (number % 40)},{('no', 'yes')[number % 3 == 0]},"
+                f"{40 + number % 40},"
                 f"{'MF'[number % 2]},pT{stage},N0,M0,{1 + number % 4},{20 + 5 * (number % 40)},"
                 f"{('absent', 'present')[number % 5 == 0]},{number % 2},{'AB'[number % 2]}"
             )
