@@ -100,5 +100,5 @@ class _Indices:
     def of(self, times: Floats) -> Floats:
         """The index of each model, shape (models,)."""
         comparable = (times[self.cases, None] < times[None, :]).astype(np.float32).ravel()
-        found: Sequence[Floats] = (self.agreement @ comparable, self.known @ comparable)
-        return np.asarray(found[0] / found[1], dtype=np.float64)
+        agreeing, known = self.agreement @ comparable, self.known @ comparable
+        return np.asarray(agreeing / known, dtype=np.float64)
