@@ -6,7 +6,6 @@ patients of one set exchange their times wherever that brings the indices nearer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
