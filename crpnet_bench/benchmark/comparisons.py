@@ -76,8 +76,8 @@ class _Pair:
 
     @property
     def tied(self) -> bool:
-        """Whether either model ties any two patients."""
-        return any(len(np.unique(risk)) < len(risk) for risk in (self.a, self.b))
+        """Whether either risk is a score of few values, each shared by several patients."""
+        return any(len(np.unique(risk)) <= len(risk) / 2 for risk in (self.a, self.b))
 
 
 def compare_models(
@@ -175,7 +175,7 @@ def _tested(metric: str, found: RocComparison | ConcordanceComparison) -> dict[s
 
 
 def _other_ties(metric: str, pair: _Pair, time: Floats) -> Iterator[dict[str, Any]]:
-    """Strict and random ties; nothing where neither model ties anybody."""
+    """Strict and random ties; nothing where neither model ties many patients."""
     if not pair.tied or not pair.event.any():
         return
     counts = [

@@ -325,8 +325,8 @@ def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:
     same = looks[(looks["cohort"] == external.name) & (looks["cohort_version"] == external.version)]
     own = int((same["run_id"] == run_id).sum())
     told = (
-        f"ledger: look {own} of this run at the outcomes of {external.pinned}, {len(same)} by all "
-        f"{same['run_id'].nunique()} runs"
+        f"ledger: look {own} of this run at the outcomes of {external.pinned}; {len(same)} in all, "
+        f"by {same['run_id'].nunique()} run(s)"
     )
     return [told + ("" if len(same) == 1 else "; only the first was blind")]
 

@@ -33,7 +33,11 @@ def validation_document(found: Validation) -> dict[str, Any]:
 def show_validation(found: Validation) -> None:
     """Everything of a validation, for people."""
     from crpnet_bench.reporting.names import model_title
-    from crpnet_bench.reporting.validation_tables import calibration_table, transport_table
+    from crpnet_bench.reporting.validation_tables import (
+        calibration_table,
+        case_mix_table,
+        transport_table,
+    )
 
     kind = "" if found.kind == "real" else f" [{found.kind} data]"
     titles = {str(name): model_title(str(name)) for name in found.metrics["model"].unique()}
@@ -43,7 +47,7 @@ def show_validation(found: Validation) -> None:
     say("\nFrom the run's own validation to this cohort")
     print_table(transport_table(found.transport, headings))
     say("\nCase mix")
-    print_table(found.case_mix)
+    print_table(case_mix_table(found.case_mix))
     show_comparisons(found.comparisons, headings)
     say("")
     for sentence in found.remarks:

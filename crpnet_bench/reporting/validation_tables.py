@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from crpnet_bench.reporting.tables import NOT_ESTIMABLE, format_interval
+from crpnet_bench.reporting.tables import NOT_ESTIMABLE, format_interval, format_p
 
-__all__ = ["CALIBRATION_ROWS", "calibration_table", "transport_table"]
+__all__ = ["CALIBRATION_ROWS", "calibration_table", "case_mix_table", "transport_table"]
 
 CALIBRATION_ROWS: Mapping[str, str] = {
     "observed_risk": "Observed risk at {} months",
@@ -68,6 +68,15 @@ def transport_table(transport: pd.DataFrame, headings: Mapping[str, str]) -> pd.
             for row in transport.to_dict("records")
         ]
     )
+
+
+def case_mix_table(case_mix: pd.DataFrame) -> pd.DataFrame:
+    """Both cohorts' patients, P values as journals print them, a variable's name once."""
+    repeated = case_mix["variable"].duplicated()
+    p_values = ["" if pd.isna(p) else format_p(float(p)) for p in case_mix["p_value"]]
+    return case_mix.assign(
+        variable=case_mix["variable"].mask(repeated, ""), p_value=p_values
+    ).rename(columns={"p_value": "P"})
 
 
 def _number(value: float | None) -> str:

@@ -398,3 +398,57 @@ def test_writers_killed_at_any_moment_leave_nothing_half(registered):
         assert set(views.slide_outcomes(registered, "small")["slide_id"]) == {"x"}
     assert len(list(registered.views.glob("registry-*.duckdb"))) == 3
     assert not list(registered.views.glob(".*"))
+
+
+# ---------------------------------------------------------------- ledger and external validations
+
+
+def a_look(command: str) -> dict[str, object]:
+    return {
+        "run_id": "r1",
+        "cohort": "small",
+        "cohort_version": 1,
+        "command": command,
+        "endpoint": "RFS",
+        "primary_model": "crpnet",
+        "models": "crpnet, ssign",
+        "patients": 24,
+        "remark": "",
+    }
+
+
+def test_looks_stay_when_the_cohort_goes(registered):
+    with Registry(registered).write() as registry:
+        registry.import_run(a_run(), predictions_of("r1"), metrics_of("r1"))
+        registry.record_look(a_look("run"))
+    with Registry(registered).write() as registry:
+        registry.record_look(a_look("validate"))
+    with Registry(registered).write() as registry:
+        registry.remove_cohort("small")
+    looks = views.ledger(registered)
+    assert looks["command"].tolist() == ["run", "validate"]
+    assert looks["looked"].notna().all()
+
+
+def test_an_external_validation_is_replaced_and_outlives_another_import_of_the_run(registered):
+    outside = predictions_of("r1").assign(cohort="other", role="external")
+    numbers = metrics_of("r1").assign(cohort="other", role="external")
+    with Registry(registered).write() as registry:
+        registry.import_run(a_run(), predictions_of("r1"), metrics_of("r1"))
+        for _ in range(2):
+            registry.import_external("r1", "other", outside, numbers)
+    with Registry(registered).write() as registry:
+        registry.import_run(a_run(), predictions_of("r1"), metrics_of("r1"))
+    assert sorted(views.predictions(registered, "r1")["cohort"]) == ["other", "small"]
+    assert sorted(views.metrics(registered, "r1")["cohort"]) == ["other", "small"]
+
+
+def test_an_older_registry_is_brought_up_to_date_and_published(registered):
+    with Registry(registered).write() as registry:
+        registry._run("DROP TABLE ledger")
+        registry._run("UPDATE schema_info SET version = 1")
+    with pytest.raises(SchemaVersionError, match="schema 1"):
+        views.cohorts(registered)
+    Registry(registered).bring_up_to_date()
+    assert len(views.cohorts(registered)) == 1
+    assert views.ledger(registered).empty
