@@ -20,12 +20,12 @@ from crpnet_bench.synthetic.cohort_design import (
     CohortDesign,
     CohortRecipe,
     PlannedPatient,
-    Site,
     design_cohort,
 )
 from crpnet_bench.synthetic.histology import draw_slide
 from crpnet_bench.synthetic.layout import GRID, TILE, SlidePlan, Tissue, tile_shares
 from crpnet_bench.synthetic.slide_writer import write_slide
+from crpnet_bench.synthetic.staining import Site
 from crpnet_bench.synthetic.stains import Stain
 
 __all__ = ["DEMO_COHORTS", "make_demo", "write_cohort"]

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from crpnet_bench.synthetic.cohort_design import design_cohort, two_sample_auc
+from crpnet_bench.synthetic.cohort_design import design_cohort
 from crpnet_bench.synthetic.demo import DEMO_COHORTS
 from crpnet_bench.synthetic.histology import ColourForecast
 from crpnet_bench.synthetic.layout import Tissue
+from crpnet_bench.synthetic.restrictions import two_sample_auc
 
-SEEDS = range(6)
+SEEDS = range(4)
 
 
 class Design:
@@ -119,7 +120,7 @@ def test_expected_colour_says_little_in_validation(demo):
                 [ColourForecast(slide).colour(slide.stain) for slide in patient.slides], axis=0
             )
     for channel in colours.reshape(len(colours), 6).T:
-        assert abs(demo.auc(channel, demo.validation) - 0.5) <= 0.15
+        assert abs(demo.auc(channel, demo.validation) - 0.5) <= 0.11
 
 
 def test_the_same_seed_gives_the_same_cohort():

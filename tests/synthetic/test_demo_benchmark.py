@@ -20,8 +20,8 @@ from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
 from crpnet_bench.models.base import Bag, CohortData
 from crpnet_bench.models.networks import NetworkModel
 from crpnet_bench.slides.features import read_features
-from crpnet_bench.synthetic.cohort_design import two_sample_auc
 from crpnet_bench.synthetic.demo import SPLIT, make_demo
+from crpnet_bench.synthetic.restrictions import two_sample_auc
 
 pytestmark = pytest.mark.slow
 
