@@ -108,7 +108,7 @@ class EncoderConfig(Settings):
     )
     batch_size: int = Field(8, ge=1, description="tiles encoded at a time")
     views: int = Field(
-        0, ge=0, description="augmented views of each tile whose features are stored"
+        0, ge=0, description="augmented views of each tile: features stored, drawn in training"
     )
     view_seed: int = Field(0, ge=0, description="seed of the augmentation of stored views")
 

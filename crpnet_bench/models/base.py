@@ -42,12 +42,16 @@ class Bag:
         slide: shape (tiles,), int32; index of each tile's slide in `slide_ids`.
         coords: shape (tiles, 2), int64; x and y of the tile's corner in level-0 pixels.
         slide_ids: the slides the tiles come from.
+        views: shape (tiles, views, dimension), float16, or None; features of augmented views of
+            each tile. Training draws from them, prediction never reads them. May be
+            memory-mapped.
     """
 
     features: NDArray[Any]
     slide: NDArray[np.int32]
     coords: NDArray[np.int64]
     slide_ids: tuple[str, ...] = ()
+    views: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         """Hold the arrays to their shapes."""
@@ -61,6 +65,13 @@ class Bag:
             raise ValueError(
                 f"slide {self.slide.shape} and coords {self.coords.shape} do not fit {tiles} tiles"
             )
+        if self.views is not None and (
+            self.views.ndim != 3 or self.views.shape[::2] != self.features.shape
+        ):
+            raise ValueError(
+                f"views {self.views.shape} do not fit features {self.features.shape}; "
+                "expected (tiles, views, dimension)"
+            )
 
     def __len__(self) -> int:
         return len(self.features)
@@ -69,6 +80,11 @@ class Bag:
     def dimension(self) -> int:
         """Length of a tile's feature vector."""
         return int(self.features.shape[1])
+
+    @property
+    def view_count(self) -> int:
+        """Augmented views of each tile; 0 where there are none."""
+        return 0 if self.views is None else int(self.views.shape[1])
 
 
 @dataclass(frozen=True)

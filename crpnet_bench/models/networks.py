@@ -144,7 +144,7 @@ class NetworkModel:
             feature_fingerprint=data.feature_fingerprint,
             training_bags=len(bags),
             final_loss=tuple(float(loss) for loss in losses[-1]),
-            notes=_fit_notes(len(left_out)),
+            notes=_fit_notes(len(left_out), bags, self.config.encoder.views),
             left_out=left_out,
         )
         return FittedNetwork(card, network.eval().requires_grad_(requires_grad=False))
@@ -161,11 +161,23 @@ class NetworkModel:
         )
 
 
-def _fit_notes(left_out: int) -> tuple[str, ...]:
-    if not left_out:
-        return ()
-    noun = "patient" if left_out == 1 else "patients"
-    return (f"{left_out} training {noun} without tiles left out",)
+def _fit_notes(left_out: int, bags: Sequence[Bag], views_asked: int) -> tuple[str, ...]:
+    notes = []
+    if left_out:
+        noun = "patient" if left_out == 1 else "patients"
+        notes.append(f"{left_out} training {noun} without tiles left out")
+    views = max(bag.view_count for bag in bags)
+    if views:
+        notes.append(
+            "trained with augmented views: each step drew, for each tile, its features or one of "
+            f"{views} stored {'view' if views == 1 else 'views'}"
+        )
+    elif views_asked:
+        notes.append(
+            f"trained without augmented views: encoder.views is {views_asked}, but the feature "
+            "files hold none"
+        )
+    return tuple(notes)
 
 
 def _check_bags(patients: Sequence[str], bags: Sequence[Bag], dimension: int, name: str) -> None:

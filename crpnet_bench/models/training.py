@@ -3,7 +3,8 @@
 An iteration is one optimizer step on up to `batch_bags` bags. The bags of a step are packed into
 chunks under a tile budget and their gradients added, so that memory follows the budget and not
 the slides; how they are packed does not change the step. Nothing here touches a global random
-state: initial weights, order of bags and dropout come from generators made from the seed.
+state: initial weights, order of bags, dropout and augmented views come from generators made from
+the seed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from crpnet_bench.progress import Progress, SilentProgress
 
 __all__ = [
     "TileStore",
+    "ViewDraws",
     "batches",
     "cpu_threads",
     "pack",
@@ -43,6 +45,7 @@ _RESIDENT_SHARE = 0.6
 _NOTE_EVERY = 10
 _ORDER_STREAM = 0x0BDE
 _DROPOUT_STREAM = 0xD40
+_VIEW_STREAM = 0x71E3
 
 
 @contextmanager
@@ -116,7 +119,7 @@ def standardize(network: BagNetwork, bags: Sequence[Bag]) -> None:
     """Set the network's offset and scale to mean and standard deviation over these bags' tiles.
 
     Every bag weighs the same whatever its number of tiles, as it does in the loss. A feature
-    that does not vary is only centred.
+    that does not vary is only centred. Augmented views do not count: predictions do not see them.
     """
     total = np.zeros(network.shape.dimension)
     squares = np.zeros(network.shape.dimension)
@@ -132,8 +135,32 @@ def standardize(network: BagNetwork, bags: Sequence[Bag]) -> None:
     network.scale.copy_(torch.from_numpy(np.where(varies, deviation, 1.0)))
 
 
+class ViewDraws:
+    """Which version of each tile a step sees, anew in each step.
+
+    Version 0 is the plain features, which predictions read; version k the k-th augmented view.
+    All are equally likely. The draws follow from the seed and the bags alone: not from packing,
+    nor from the number of members, who share them because they share one matrix of tiles.
+    """
+
+    def __init__(self, bags: Sequence[Bag], seed: int) -> None:
+        self._tiles = [len(bag) for bag in bags]
+        self._versions = [1 + bag.view_count for bag in bags]
+        self._generator = np.random.default_rng([seed, _VIEW_STREAM])
+
+    def draw(self, batch: Sequence[int]) -> list[NDArray[np.int64]] | None:
+        """For each bag of the batch the version of each tile; None where no bag has views."""
+        if max(self._versions) == 1:
+            return None
+        return [
+            self._generator.integers(self._versions[bag], size=self._tiles[bag]) for bag in batch
+        ]
+
+
 class TileStore:
     """The tiles of the training bags as the network reads them, resident where they fit.
+
+    Of a bag with augmented views all versions of a tile lie one below the other.
 
     Args:
         bags: the training bags.
@@ -155,11 +182,12 @@ class TileStore:
         self._dtype = dtype
         self._device = network.offset.device
         self.lengths = [len(bag) for bag in bags]
+        self._rows = [len(bag) * (1 + bag.view_count) for bag in bags]
         self._resident: list[Tensor] | None = None
         self._everything: Tensor | None = None
         item = torch.empty((), dtype=dtype).element_size()
         room = self._room() if resident_bytes is None else resident_bytes
-        if sum(self.lengths) * network.shape.dimension * item <= room:
+        if sum(self._rows) * network.shape.dimension * item <= room:
             self._load()
 
     def _room(self) -> float:
@@ -167,25 +195,57 @@ class TileStore:
             return _RESIDENT_SHARE * torch.cuda.mem_get_info(self._device)[0]
         return _RESIDENT_BYTES
 
-    def _read(self, bag: Bag) -> Tensor:
+    def _read(self, features: NDArray[Any]) -> Tensor:
         # A copy: torch does not take read-only, memory-mapped arrays.
-        features = torch.from_numpy(np.array(bag.features)).to(self._device)
-        return self._network.prepare(features, self._dtype)
+        tiles = torch.from_numpy(np.array(features)).to(self._device)
+        return self._network.prepare(tiles, self._dtype)
 
     def _load(self) -> None:
-        shape = (sum(self.lengths), self._network.shape.dimension)
+        shape = (sum(self._rows), self._network.shape.dimension)
         self._everything = torch.empty(shape, dtype=self._dtype, device=self._device)
-        self._resident = list(torch.split(self._everything, self.lengths))
+        self._resident = list(torch.split(self._everything, self._rows))
         for place, bag in zip(self._resident, self._bags, strict=True):
-            place.copy_(self._read(bag))
+            place.copy_(self._read(_all_versions(bag)))
 
-    def pack(self, chosen: Sequence[int]) -> Tensor:
-        """The tiles of these bags end to end, (tiles, dimension)."""
+    def _drawn(self, bag: int, version: NDArray[np.int64]) -> Tensor:
+        if self._resident is None:
+            return self._read(_one_version(self._bags[bag], version))
+        rows = np.arange(len(version)) * (1 + self._bags[bag].view_count) + version
+        return self._resident[bag][torch.from_numpy(rows).to(self._device)]
+
+    def pack(
+        self, chosen: Sequence[int], drawn: Sequence[NDArray[np.int64]] | None = None
+    ) -> Tensor:
+        """The tiles of these bags end to end, (tiles, dimension).
+
+        Args:
+            chosen: the bags.
+            drawn: for each of them the version of each tile, as `ViewDraws.draw` gives it.
+        """
+        if drawn is not None:
+            return torch.cat([self._drawn(*one) for one in zip(chosen, drawn, strict=True)])
         if self._resident is None or self._everything is None:
-            return torch.cat([self._read(self._bags[bag]) for bag in chosen])
+            return torch.cat([self._read(self._bags[bag].features) for bag in chosen])
         if len(chosen) == len(self._resident) and list(chosen) == list(range(len(chosen))):
             return self._everything
         return torch.cat([self._resident[bag] for bag in chosen])
+
+
+def _all_versions(bag: Bag) -> NDArray[Any]:
+    """(tiles * versions, dimension): each tile followed by its views."""
+    if bag.views is None:
+        return bag.features
+    versions = np.concatenate([bag.features[:, None], bag.views], axis=1)
+    return versions.reshape(-1, bag.dimension)
+
+
+def _one_version(bag: Bag, version: NDArray[np.int64]) -> NDArray[Any]:
+    """(tiles, dimension): of each tile its features (0) or one of its views."""
+    features = np.array(bag.features)
+    if bag.views is not None:
+        augmented = np.flatnonzero(version)
+        features[augmented] = bag.views[augmented, version[augmented] - 1]
+    return features
 
 
 @dataclass(frozen=True)
@@ -222,11 +282,12 @@ def train(
 
     Args:
         network: on the device where the work is done.
-        bags: the training bags, none empty.
+        bags: the training bags, none empty. Where they hold augmented views, each step draws for
+            each tile its features or one of its views.
         targets: what the head's loss wants of each bag.
         head: loss and reading of the outputs.
         config: learning rate, iterations and the like.
-        seed: decides the order of the bags.
+        seed: decides the order of the bags and the views.
         generators: one a member; they go on with dropout after the initial weights.
         description: words beside the progress bar.
         progress: reports steps and loss.
@@ -246,6 +307,7 @@ def train(
         fused=True,
     )
     dropout = _Dropout(network.shape.dropout, network.shape.hidden_dim, generators)
+    views = ViewDraws(bags, seed)
     targets = targets.to(device)
     losses: list[Tensor] = []
     order = batches(len(bags), config.batch_bags, config.iterations, seed)
@@ -253,7 +315,8 @@ def train(
         for batch in order:
             optimizer.zero_grad()
             masks = dropout.masks(len(batch))
-            losses.append(_accumulate(network, store, batch, targets, head, masks, config))
+            drawn = views.draw(batch.tolist())
+            losses.append(_accumulate(network, store, batch, targets, head, masks, drawn, config))
             optimizer.step()
             task.advance(1, _note(losses))
     history = torch.stack(losses).cpu().numpy()
@@ -273,6 +336,7 @@ def _accumulate(
     targets: Tensor,
     head: Head,
     masks: Tensor | None,
+    drawn: Sequence[NDArray[np.int64]] | None,
     config: TrainConfig,
 ) -> Tensor:
     """Add the gradient of the batch's mean loss; returns that loss, (members,)."""
@@ -282,7 +346,8 @@ def _accumulate(
     for chunk in chunks:
         chosen = batch[chunk]
         keep = None if masks is None else masks[chunk].to(targets.device)
-        tiles = store.pack(chosen.tolist())
+        versions = None if drawn is None else [drawn[position] for position in chunk]
+        tiles = store.pack(chosen.tolist(), versions)
         outputs = network(tiles, [lengths[position] for position in chunk], keep)
         loss = head.loss(outputs, targets[torch.from_numpy(chosen)]) / len(batch)
         # The members' losses share no parameter: the gradient of their sum is each one's own.

@@ -12,12 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from crpnet_bench.errors import ModelError
-from crpnet_bench.models.catalogue import build_model
+from crpnet_bench.models.catalogue import build_model, load_fitted
 from crpnet_bench.models.crpnet import NetworkShape, crpnet, member_generators
 from crpnet_bench.models.networks import NetworkModel
-from crpnet_bench.models.training import TileStore, batches, pack, standardize, training_dtype
+from crpnet_bench.models.training import (
+    TileStore,
+    ViewDraws,
+    batches,
+    pack,
+    standardize,
+    training_dtype,
+)
 from crpnet_bench.progress import SilentProgress
 
 
@@ -119,7 +127,7 @@ _PROCESS = """
 import sys, numpy as np, pandas as pd
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import Bag, CohortData
-from crpnet_bench.models.catalogue import build_model
+from crpnet_bench.models.catalogue import build_model, load_fitted
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.synthetic.sim_bags import simulate_bags
 s = simulate_bags(1, 30, 10, dim=16, median_tiles=12)
@@ -254,3 +262,100 @@ def test_a_cuda_device_fits_alike(training, validation, run_config):
     model = build_model("crpnet", run_config(iterations=20), "cuda")
     on_gpu = model.fit(training, seed=3, progress=SilentProgress()).predict(validation)
     np.testing.assert_allclose(on_gpu["probability"], on_cpu, atol=1e-3)
+
+
+def with_views(data, views=3, shift=1.0):
+    """Each tile with views that are shifted copies of it, none equal to another."""
+    steps = shift * np.arange(1, views + 1)[:, None]
+    bags = {
+        patient: replace(bag, views=(bag.features[:, None] + steps).astype(np.float16))
+        for patient, bag in data.bags.items()
+    }
+    return replace(data, bags=bags)
+
+
+def weights_of(fit):
+    return b"".join(tensor.numpy().tobytes() for tensor in fit.network.state_dict().values())
+
+
+def test_views_change_training_and_the_same_seed_gives_the_same_bytes(training, run_config):
+    data, config = with_views(training), run_config()
+    plain, first = fitted(training, config), fitted(data, config)
+    assert weights_of(first) != weights_of(plain)
+    assert weights_of(first) == weights_of(fitted(data, config))
+    assert weights_of(first) != weights_of(fitted(data, config, seed=4))
+    assert torch.equal(first.network.offset, plain.network.offset)  # of the plain features
+
+
+def test_fits_say_whether_views_were_used(training, run_config, tmp_path):
+    config = run_config(iterations=1)
+    fit = fitted(with_views(training, 3), config)
+    assert fit.notes == (
+        "trained with augmented views: each step drew, for each tile, its features or one of "
+        "3 stored views",
+    )
+    fit.save(tmp_path / "fit")
+    assert load_fitted(tmp_path / "fit").notes == fit.notes
+    assert fitted(training, config).notes == ()
+    asked = config.model_copy(update={"encoder": config.encoder.model_copy(update={"views": 2})})
+    assert "encoder.views is 2, but the feature files hold none" in fitted(training, asked).notes[0]
+
+
+def test_predictions_ignore_views(training, validation, run_config):
+    fit = fitted(with_views(training), run_config())
+    plain = fit.predict(validation)
+    pd.testing.assert_frame_equal(plain, fit.predict(with_views(validation)), check_exact=True)
+
+
+def test_views_equal_to_their_tile_train_as_no_views(training, run_config):
+    bags = {
+        patient: replace(bag, features=bag.features.astype(np.float16))
+        for patient, bag in training.bags.items()
+    }
+    data = replace(training, bags=bags)
+    expected = weights_of(fitted(data, run_config()))
+    assert weights_of(fitted(with_views(data, shift=0), run_config())) == expected
+
+
+def test_every_version_is_drawn_equally_often_and_bags_without_views_stay(bag_of):
+    plain = bag_of(np.zeros((500, 2), np.float32))
+    rich = replace(plain, views=np.zeros((500, 3, 2), np.float16))
+    draws = ViewDraws([plain, rich], seed=1)
+    steps = [draws.draw([1, 0]) for _ in range(20)]
+    assert not any(of_plain.any() for _, of_plain in steps)
+    counts = np.bincount(np.concatenate([of_rich for of_rich, _ in steps]), minlength=4)
+    assert stats.chisquare(counts).pvalue > 1e-4
+    assert not np.array_equal(steps[0][0], steps[1][0])
+    assert ViewDraws([plain], seed=1).draw([0]) is None
+
+
+@pytest.mark.parametrize("resident_bytes", [None, 0])
+def test_a_step_reads_the_drawn_version_of_each_tile(resident_bytes, training):
+    plain, rich = list(with_views(training.take(training.patient_ids[:2])).bags.values())
+    bags = [replace(plain, views=None), rich]
+    network = crpnet(NetworkShape(dimension=16), member_generators(0, 1))
+    standardize(network, bags)
+    store = TileStore(bags, network, torch.float32, resident_bytes)
+    version = np.arange(len(rich)) % 4
+    versions = np.concatenate([rich.features[:, None], rich.views], axis=1)
+    expected = np.concatenate([versions[np.arange(len(rich)), version], plain.features])
+    found = store.pack([1, 0], [version, np.zeros(len(plain), np.int64)])
+    assert torch.equal(found, network.prepare(torch.from_numpy(expected)))
+
+
+@pytest.mark.parametrize("budget", [1, 25])
+def test_tile_budget_and_members_do_not_change_the_draws(budget, training, validation, run_config):
+    data = with_views(training)
+    reference = fitted(data, run_config()).predict(validation)["probability"]
+    found = fitted(data, run_config(tile_budget=budget)).predict(validation)["probability"]
+    np.testing.assert_allclose(found, reference, atol=1e-5)
+    members = fitted(data, run_config(inits=3)).members(validation).query("member < 2")
+    mean = members.groupby(level=0)["probability"].mean().loc[reference.index]
+    np.testing.assert_allclose(mean, reference, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 15), (2, 2, 16), (3, 16)])
+def test_views_of_another_shape_are_refused(shape, bag_of):
+    bag = bag_of(np.zeros((3, 16), np.float32))
+    with pytest.raises(ValueError, match="views"):
+        replace(bag, views=np.zeros(shape, np.float16))
