@@ -117,7 +117,10 @@ def clinical_groups(patients: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFram
 
 
 def _labelled(column: pd.Series[Any], label: Callable[[Any], str | None]) -> pd.Series[Any]:
-    return column.astype(object).map(lambda value: None if pd.isna(value) else label(value))
+    # Levels are few, patients may be many: each level is named once.
+    names = {value: label(value) for value in column.dropna().unique()}
+    named = column.map(names)
+    return named.astype(object).where(named.notna(), None)
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 a cell

@@ -176,6 +176,5 @@ def kind_sentence(kind: str) -> str:
     """
     return {
         "synthetic": "Synthetic: drawn by a program, slides included; no patient is behind it.",
-        "simulated": "Simulated: drawn so that summaries match published ones; "
-        "no patient is behind it.",
+        "simulated": "Simulated: patients drawn by a program; no real patient is behind them.",
     }.get(kind, "")

@@ -148,7 +148,10 @@ def absolute_risk(data: RunData, sample: Sample, model: str, patient: str, horiz
     link = learn_link(data, model, horizon)
     if link.fitted is None:
         return f"not calibrated: {link.told}"
-    return f"{100 * float(link.probability(own, horizon)[0]):.0f} %"
+    percent = 100 * float(link.probability(own, horizon)[0])
+    if not 1 <= percent <= 99:
+        return "below 1 %" if percent < 1 else "above 99 %"
+    return f"{percent:.0f} %"
 
 
 def position_figure(sample: Sample, model: str, patient: str, name: str) -> Figure:

@@ -81,8 +81,13 @@ def start(home: Home, folder: Path) -> Server:
 
 
 def stop(server: Server) -> None:
+    """End it; it would wait for open pages."""
     server.process.terminate()
-    server.process.wait(timeout=30)
+    try:
+        server.process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")

@@ -60,11 +60,14 @@ def test_the_trace_adds_up_to_the_score(home, sample):
 
 
 def test_the_absolute_risk_is_the_links(data, sample):
-    patient = str(sample.patients["patient_id"].iloc[0])
+    rows = sample.of_model("crpnet").sort_values("risk")
+    patient = str(rows["patient_id"].iloc[len(rows) // 2])
     risk = sample.of_model("crpnet").set_index("patient_id").loc[[patient], "risk"]
     expected = learn_link(data, "crpnet", 60.0).probability(risk.to_numpy(float), 60.0)[0]
     assert absolute_risk(data, sample, "crpnet", patient, 60.0) == f"{100 * expected:.0f} %"
     assert absolute_risk(data, sample, "crpnet", "nobody", 60.0) == "no prediction"
+    highest = str(rows["patient_id"].iloc[-1])
+    assert absolute_risk(data, sample, "crpnet", highest, 60.0) == "above 99 %"
 
 
 def test_a_patient_is_placed_among_the_others_without_naming_them(sample):
