@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from crpnet_bench.benchmark.bags import SlideFiles, read_bags
 from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_features
 from crpnet_bench.benchmark.fold import Fold
@@ -21,11 +21,10 @@ from crpnet_bench.benchmark.line_up import expand, make_model, reads_tiles
 from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
 from crpnet_bench.errors import InputError, NotFoundError, did_you_mean
 from crpnet_bench.home import Home
-from crpnet_bench.models.base import Bag, CohortData
+from crpnet_bench.models.base import CohortData
 from crpnet_bench.progress import Progress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
-from crpnet_bench.slides.features import read_features
 
 __all__ = [
     "ORACLE",
@@ -296,14 +295,15 @@ def cohort_data(
     """
     patients = views.patients(home, record.pinned).set_index("patient_id")
     patients.index = patients.index.astype(object)
-    bags, why_not = _bags(slides, list(patients.index))
+    usable, why_not = _usable_slides(slides, list(patients.index))
+    fingerprint = _feature_fingerprint(slides)
     return CohortData(
         patients=patients,
         scores=_scores(home, record, patients.index, truth),
-        bags=bags,
+        bags=read_bags(usable, home.features / fingerprint / "packed" / record.pinned),
         bag_reasons=why_not,
         cohort=record.name,
-        feature_fingerprint=_feature_fingerprint(slides),
+        feature_fingerprint=fingerprint,
     )
 
 
@@ -330,30 +330,20 @@ def planted_truth(record: views.CohortRecord) -> pd.Series[Any] | None:
     return table["histology_linear_predictor"]
 
 
-def _bags(
+def _usable_slides(
     slides: Sequence[SlideOutcome], patients: Sequence[str]
-) -> tuple[Mapping[str, Bag], Mapping[str, str]]:
-    bags: dict[str, Bag] = {}
+) -> tuple[dict[str, SlideFiles], dict[str, str]]:
+    """Slides with features of each patient, and why a patient has none."""
+    usable: dict[str, SlideFiles] = {}
     reasons: dict[str, str] = {}
     for patient in patients:
         own = sorted((s for s in slides if s.patient_id == patient), key=lambda s: s.slide_id)
-        usable = [slide for slide in own if slide.feature_path is not None]
-        if usable:
-            bags[patient] = _bag(usable)
+        files = [(slide.slide_id, slide.feature_path) for slide in own if slide.feature_path]
+        if files:
+            usable[patient] = files
         else:
             reasons[patient] = "; ".join(s.reason for s in own) or _NO_SLIDE
-    return bags, reasons
-
-
-def _bag(slides: Sequence[SlideOutcome]) -> Bag:
-    parts = [read_features(slide.feature_path) for slide in slides if slide.feature_path]
-    counts = [len(part.coords) for part in parts]
-    return Bag(
-        features=np.concatenate([part.features for part in parts]),
-        slide=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
-        coords=np.concatenate([part.coords for part in parts]),
-        slide_ids=tuple(slide.slide_id for slide in slides),
-    )
+    return usable, reasons
 
 
 def _feature_fingerprint(slides: Sequence[SlideOutcome]) -> str:

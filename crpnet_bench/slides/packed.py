@@ -1,130 +1,147 @@
-"""All features of a cohort in one memory-mapped float16 array, for training.
+"""The tiles of a large cohort in a few memory-mapped arrays, one bag after the other.
 
-Reading many small files bounds training; one contiguous array of half the size does not
-(2,048 random rows: 1.5 ms from it, 76-132 ms from chunked HDF5). Written once, by temporary
-folder and rename; stale as soon as one of the feature files changes.
+A cohort whose features do not fit beside what else is in memory is copied once from its feature
+files into one plain array each for features, views, coordinates and slide numbers, in the types
+of the feature files, so that numbers stay what they are. The system then keeps in memory what is
+in use, and a handful of files is open whatever the number of slides. A pack is written under a
+temporary name and renamed; its name follows from the files it was made of, so one that does not
+fit them any more is never read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crpnet_bench.errors import InputError
-from crpnet_bench.slides.features import read_features
+from crpnet_bench.errors import InputError, RunError
+from crpnet_bench.slides.features import FeatureFile, read_features
 
-__all__ = ["PackedFeatures", "open_packed", "pack_features"]
+__all__ = ["PackedBag", "pack_bags"]
 
-_LARGEST = float(np.finfo(np.float16).max)
+_INDEX = "index.json"
 
 
 @dataclass(frozen=True, slots=True)
-class PackedFeatures:
-    """Features of many slides, one below the other.
+class PackedBag:
+    """The tiles of one bag, memory-mapped and read-only.
 
     Attributes:
-        features: (tiles, dim) float16, memory-mapped.
-        coords: (tiles, 2) int64, memory-mapped.
-        rows: first row and the row after the last of each slide, by slide id.
+        features: (tiles, dim), as in the feature files.
+        coords: (tiles, 2) int64.
+        slide: (tiles,) int32, position of the tile's slide among the bag's files.
+        views: (tiles, K, dim) float16, or None where the feature files hold none.
     """
 
-    features: NDArray[np.float16]
+    features: NDArray[np.floating[Any]]
     coords: NDArray[np.int64]
-    rows: Mapping[str, tuple[int, int]]
-
-    def slide(self, slide_id: str) -> NDArray[np.float16]:
-        """(n, dim) features of one slide, still on disk."""
-        start, stop = self.rows[slide_id]
-        return self.features[start:stop]
+    slide: NDArray[np.int32]
+    views: NDArray[np.float16] | None = None
 
 
-def pack_features(files: Mapping[str, Path], folder: Path) -> PackedFeatures:
-    """Pack feature files, or open the pack when it is there and none of them has changed.
+def pack_bags(files: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, PackedBag]:
+    """Pack feature files, or open the pack when one of these very files is there.
 
     Args:
-        files: feature file by slide id.
-        folder: where the pack lies.
+        files: feature files by bag, those of a bag in the order of its slides.
+        folder: holds the pack, and nothing else; what lies there of other files is removed.
 
     Raises:
-        InputError: a file is damaged, the encoders differ in length, or float16 is too small.
+        InputError: a feature file is damaged, or two are not of one encoder.
+        RunError: the pack cannot be written.
     """
-    state = _state(files)
-    index = folder / "index.json"
-    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["state"] == state:
-        return open_packed(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    pack = folder / _key(files)
+    if not (pack / _INDEX).is_file():
+        _make(pack, files)
+    return _open(pack)
+
+
+def _key(files: Mapping[str, Sequence[Path]]) -> str:
+    """Changes with each bag, file, its size and its time."""
+    state = [
+        [bag, [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]]
+        for bag, paths in files.items()
+    ]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+
+
+def _make(pack: Path, files: Mapping[str, Sequence[Path]]) -> None:
+    partial = pack.with_name(f".{pack.name}.{os.getpid()}.tmp")
     try:
-        rows = _write(partial, files)
-        document = {"state": state, "rows": rows}
-        (partial / "index.json").write_text(json.dumps(document), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        partial.mkdir(parents=True)
+        index = _write(partial, files)
+        (partial / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+        partial.replace(pack)
+    except OSError as error:
+        if not (pack / _INDEX).is_file():  # else another run was faster
+            raise RunError(
+                f"features cannot be packed in {pack.parent}: {error.strerror or error}; free "
+                "space or change its permissions, then run again"
+            ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return open_packed(folder)
+    for other in pack.parent.iterdir():  # packs of other files, left-overs of a killed run
+        if other != pack:
+            shutil.rmtree(other, ignore_errors=True)
 
 
-def open_packed(folder: Path) -> PackedFeatures:
-    """Open a pack.
+def _write(folder: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
+    """Copy slide by slide; returns what is needed to map the arrays."""
+    rows = dict.fromkeys(files, 0)
+    kinds: dict[str, list[Any]] = {}
+    with ExitStack() as stack:
+        targets: dict[str, BinaryIO] = {}
+        for bag, number, path in _slides(files):
+            arrays = _arrays(read_features(path), number)
+            found = {name: [data.dtype.str, *data.shape[1:]] for name, data in arrays.items()}
+            if not kinds:
+                kinds = found
+                targets = {name: stack.enter_context((folder / name).open("wb")) for name in kinds}
+            if found != kinds:
+                raise InputError(
+                    f"{path}: holds {found}, expected {kinds} as in the slides before; "
+                    "extract or import all slides with one encoder"
+                )
+            for name, data in arrays.items():
+                targets[name].write(data.data)
+            rows[bag] += len(arrays["slide"])
+    return {"kinds": kinds, "rows": rows}
 
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    try:
-        rows = json.loads((folder / "index.json").read_text(encoding="utf-8"))["rows"]
-        return PackedFeatures(
-            np.load(folder / "features.npy", mmap_mode="r"),
-            np.load(folder / "coords.npy", mmap_mode="r"),
-            {slide: (int(start), int(stop)) for slide, (start, stop) in rows.items()},
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: no packed features ({error}); pack them again") from error
+
+def _slides(files: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, int, Path]]:
+    for bag, paths in files.items():
+        for number, path in enumerate(paths):
+            yield bag, number, path
 
 
-def _state(files: Mapping[str, Path]) -> dict[str, list[Any]]:
-    return {
-        slide: [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-        for slide, path in sorted(files.items())
+def _arrays(content: FeatureFile, number: int) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "features": content.features,
+        "coords": content.coords,
+        "slide": np.full(len(content.coords), number, dtype=np.int32),
     }
+    return arrays if content.views is None else arrays | {"views": content.views}
 
 
-def _write(folder: Path, files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
-    """Two passes, so that memory holds one slide at a time."""
-    contents = sorted(files.items())
-    shapes = {slide: read_features(path).features.shape for slide, path in contents}
-    dims = {shape[1] for shape in shapes.values()}
-    if len(dims) != 1:
-        raise InputError(
-            f"features of {sorted(dims)} columns cannot be packed together; expected one encoder"
-        )
-    total = sum(shape[0] for shape in shapes.values())
-    features = _new(folder / "features.npy", np.float16, (total, dims.pop()))
-    coords = _new(folder / "coords.npy", np.int64, (total, 2))
-    rows: dict[str, tuple[int, int]] = {}
-    start = 0
-    for slide, path in contents:
-        content = read_features(path)
-        if len(content.features) and float(np.abs(content.features).max()) > _LARGEST:
-            raise InputError(f"{path}: features beyond {_LARGEST:g} do not fit into float16")
-        stop = start + len(content.features)
-        features[start:stop] = content.features
-        coords[start:stop] = content.coords
-        rows[slide] = (start, stop)
-        start = stop
-    features.flush()
-    coords.flush()
-    return rows
-
-
-def _new(path: Path, dtype: type[np.generic], shape: Sequence[int]) -> np.memmap[Any, Any]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
+def _open(pack: Path) -> dict[str, PackedBag]:
+    index = json.loads((pack / _INDEX).read_text(encoding="utf-8"))
+    total = sum(index["rows"].values())
+    arrays = {
+        name: np.memmap(pack / name, dtype=dtype, mode="r", shape=(total, *shape))
+        for name, (dtype, *shape) in index["kinds"].items()
+    }
+    bags, start = {}, 0
+    for bag, length in index["rows"].items():
+        part = slice(start, start + length)
+        bags[bag] = PackedBag(**{name: data[part] for name, data in arrays.items()})
+        start += length
+    return bags

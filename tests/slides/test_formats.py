@@ -3,8 +3,6 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from crpnet_bench.errors import InputError
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
@@ -16,7 +14,6 @@ from crpnet_bench.slides.formats import (
     find_foreign,
     read_foreign,
 )
-from crpnet_bench.slides.packed import open_packed, pack_features
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
 COORDS = np.array([[0, 0], [448, 0], [896, 448], [0, 896], [448, 1344]])
@@ -161,41 +158,3 @@ def test_feature_files_are_contiguous_and_complete_or_absent(tmp_path):
         read_features(tmp_path / "absent.h5")
     with pytest.raises(InputError, match="features import"):
         read_features(clam(tmp_path))
-
-
-@settings(max_examples=20, deadline=None)
-@given(counts=st.lists(st.integers(0, 6), min_size=1, max_size=5))
-def test_a_pack_holds_every_slide(tmp_path_factory, counts):
-    folder = tmp_path_factory.mktemp("pack")
-    files = {}
-    for number, count in enumerate(counts):
-        files[f"slide{number}"] = folder / f"{number}.h5"
-        write_features(files[f"slide{number}"], own_features(count, seed=number))
-    packed = pack_features(files, folder / "pack")
-    assert len(packed.features) == sum(counts)
-    for slide, path in files.items():
-        expected = read_features(path)
-        assert np.array_equal(packed.slide(slide), expected.features.astype(np.float16))
-        start, stop = packed.rows[slide]
-        assert np.array_equal(packed.coords[start:stop], expected.coords)
-
-
-def test_a_pack_is_reused_until_a_file_changes(tmp_path):
-    files = {"a": tmp_path / "a.h5"}
-    write_features(files["a"], own_features(3))
-    pack_features(files, tmp_path / "pack")
-    before = (tmp_path / "pack" / "features.npy").stat().st_mtime_ns
-    pack_features(files, tmp_path / "pack")
-    assert (tmp_path / "pack" / "features.npy").stat().st_mtime_ns == before
-    write_features(files["a"], own_features(4))
-    assert len(pack_features(files, tmp_path / "pack").features) == 4
-    write_features(tmp_path / "b.h5", own_features(3, dim=9))
-    with pytest.raises(InputError, match="expected one encoder"):
-        pack_features({**files, "b": tmp_path / "b.h5"}, tmp_path / "other")
-    huge = own_features(2)
-    huge.features[0, 0] = 1e6
-    write_features(tmp_path / "c.h5", huge)
-    with pytest.raises(InputError, match="float16"):
-        pack_features({"c": tmp_path / "c.h5"}, tmp_path / "other")
-    with pytest.raises(InputError, match="no packed features"):
-        open_packed(tmp_path / "other")
