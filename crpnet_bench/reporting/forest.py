@@ -98,7 +98,7 @@ def _forest_row(
     firth = "Firth" if "irth" in str(found["ci_method"]) else ""
     split = _SPLIT.search(str(found["reason"])) if metric == "hr_high_low" else None
     unstable = (
-        "unstable, fewer than 5 events in a group" if _UNSTABLE in str(found["reason"]) else ""
+        "Unstable, fewer than 5 events in a group" if _UNSTABLE in str(found["reason"]) else ""
     )
     return ForestRow(
         label=model_title(model),

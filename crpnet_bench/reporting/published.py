@@ -108,7 +108,7 @@ def published_figure(found: Published, part: str, group: str) -> Figure:
                     hovertemplate=f"{what}, {side}: %{{x:.4g}}<br>{mark}<extra></extra>",
                 )
             )  # fmt: skip
-    dress(plot, height=90 + 24 * len(drawn), legend=False)
+    dress(plot, height=130 + 24 * len(drawn), legend=False)
     plot.update_yaxes(autorange="reversed", ticks="")
     plot.update_xaxes(title="Rates and indices as shares of one", range=[-0.02, 1.02])
     if part == "hazard ratios":

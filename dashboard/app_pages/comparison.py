@@ -49,10 +49,15 @@ if part == "C-index":
     )
 elif part == "Hazard ratios":
     st.caption(EXPLAINED["hr"])
+    groups = (
+        "Groups by the locked training median"
+        if sample.out_of_fold
+        else "Risk groups as the run recorded them"
+    )
     for metric, title, caption in (
         ("hr_per_sd", "Univariable, per standard deviation", EXPLAINED["hr_per_sd"]),
         ("hr_high_low", "Univariable, high against low risk group",
-         "Groups by the locked training median; not comparable between models whose groups "
+         f"{groups}; not comparable between models whose groups "
          "differ in size."),
     ):  # fmt: skip
         st.subheader(title)
