@@ -1,0 +1,127 @@
+"""External validation of a network: features by the run's settings, weights as they were."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from crpnet_bench.benchmark.finished import fold_folder
+from crpnet_bench.benchmark.line_up import load_model
+from crpnet_bench.benchmark.onboarding import register_cohort
+from crpnet_bench.benchmark.runner import run_benchmark
+from crpnet_bench.benchmark.splits import SplitRequest, create_split
+from crpnet_bench.benchmark.validate import validate_run
+from crpnet_bench.config import RunConfig
+from crpnet_bench.errors import InputError, RunError
+from crpnet_bench.home import Home
+from crpnet_bench.models.base import Bag, CohortData
+from crpnet_bench.progress import SilentProgress
+from crpnet_bench.registry import views
+from crpnet_bench.slides.features import read_features
+
+CONFIG = RunConfig.from_mapping(
+    {
+        "cohort": "here",
+        "split": "random-70-30",
+        "models": ["crpnet", "ssign", "crpnet+ssign"],
+        "model": {"attention_dim": 4, "hidden_dim": 4},
+        "train": {"iterations": 5, "inits": 2, "inner_folds": 3, "threads": 1},
+    }
+)
+MANIFEST = '\n[slides]\nfile = "slides.csv"\nmpp = 0.5\n'
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    """A home without cohorts."""
+    return Home(tmp_path_factory.mktemp("networks") / "home")
+
+
+@pytest.fixture(scope="module")
+def cohort(home, drawn, write_cohort):
+    """Registers a cohort with a slide of one tile a patient."""
+
+    def make(name, seed, n=36, copied=()):
+        folder = home.root.parent / name
+        patients = drawn(n, seed, prefix=name[0].upper())
+        write_cohort(folder, name, patients)
+        generator = np.random.default_rng(seed)
+        for patient in patients["patient_id"]:
+            pixels = generator.integers(0, 256, (300, 300, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{patient}.tif")
+        for patient, source in zip(patients["patient_id"], copied, strict=False):
+            shutil.copy(source, folder / f"{patient}.tif")
+        table = patients[["patient_id"]].assign(path=patients["patient_id"] + ".tif")
+        table.to_csv(folder / "slides.csv", index=False)
+        with (folder / "cohort.toml").open("a") as file:
+            file.write(MANIFEST)
+        register_cohort(home, folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(home, cohort):
+    """A run on the cohort `here`; `there` is registered beside it."""
+    cohort("here", 0)
+    cohort("there", 1)
+    create_split(home, "here", SplitRequest())
+    return run_benchmark(home, CONFIG, device="cpu", progress=SilentProgress())
+
+
+def _validate(home, finished, cohort="there", **options):
+    return validate_run(
+        home, finished.record.run_id, cohort, device="cpu", progress=SilentProgress(), **options
+    )
+
+
+def test_the_locked_network_predicts(home, finished):
+    found = _validate(home, finished)
+    assert not found.failures
+    model = load_model(fold_folder(finished.folder, "repeat0-fold0", "crpnet") / "model")
+    rows = views.predictions(home, finished.record.run_id)
+    rows = rows[(rows["role"] == "external") & (rows["model"] == "crpnet")]
+    whole = rows[rows["member"].isna()].set_index("patient_id")
+    assert len(whole) == 36
+    assert sorted(rows["member"].dropna().unique()) == [0, 1]
+    patient = str(whole.index[0])
+    expected = model.predict(_one_patient(home, patient))
+    assert whole.loc[patient, "risk"] == pytest.approx(expected["risk"].iloc[0], abs=1e-6)
+    assert set(found.metrics["model"]) == {"crpnet", "ssign", "crpnet+ssign"}
+
+
+def _one_patient(home, patient):
+    slides = views.slides(home, "there").set_index("patient_id")
+    (path,) = home.features.glob(f"*/{slides.loc[patient, 'slide_id']}.h5")
+    tiles = read_features(path)
+    bag = Bag(
+        features=tiles.features,
+        slide=np.zeros(len(tiles.coords), dtype=np.int32),
+        coords=tiles.coords,
+        slide_ids=("s",),
+    )
+    return CohortData(patients=pd.DataFrame(index=pd.Index([patient])), bags={patient: bag})
+
+
+def test_a_slide_of_a_training_patient_is_an_error(home, finished, cohort):
+    split = pd.read_csv(finished.folder / "split.csv")
+    trained = split.loc[split["role"] == "train", "patient_id"].iloc[0]
+    cohort("leak", 5, n=6, copied=[home.root.parent / "here" / f"{trained}.tif"])
+    with pytest.raises(InputError, match="shares 1 slides with the training patients"):
+        _validate(home, finished, "leak", force=True)
+    assert "leak" not in set(views.ledger(home)["cohort"])
+
+
+def test_other_magnification_is_refused_unless_told(home, finished, tmp_path):
+    settings = tmp_path / "other.toml"
+    settings.write_text("[tiling]\nmpp = 0.6\n")
+    with pytest.raises(RunError, match="trained with 0.5, validated with 0.6"):
+        _validate(home, finished, other_settings=settings)
+    found = _validate(home, finished, other_settings=settings, force=True)
+    assert "tiling.mpp: trained with 0.5, validated with 0.6" in found.remarks
+    missing = found.metrics.query("model == 'crpnet' and metric == 'n_missing'")
+    assert missing["value"].iloc[0] == 0
