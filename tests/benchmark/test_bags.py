@@ -8,12 +8,17 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crpnet_bench.benchmark.bags import read_bags
+from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import InputError, RunError
+from crpnet_bench.models.base import CohortData
+from crpnet_bench.models.catalogue import build_model
+from crpnet_bench.progress import SilentProgress
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
 
 
@@ -74,6 +79,21 @@ def test_mapped_bags_equal_those_read(tmp_path_factory, counts, views, dtype):
     assert np.array_equal(bag.features, np.concatenate([part.features for part in parts]))
     assert np.bincount(bag.slide).tolist() == counts[0]
     assert bag.view_count == views
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_fit_on_mapped_bags_is_the_fit_on_those_read(tmp_path, views):
+    files = write(tmp_path, [[4], [3, 2], [5], [6]], views=views)
+    patients = pd.Index(list(files))
+    outcomes = pd.DataFrame({"time": 1.0, "status": [0, 1, 0, 1], "label": [0, 1, 0, 1]}, patients)
+    config = RunConfig.from_mapping({"train": {"iterations": 4, "inits": 2, "threads": 1}})
+    weights = []
+    for above in (0, 10**9):
+        bags = read_bags(files, tmp_path / "pack", pack_above=above)
+        data = CohortData(pd.DataFrame(index=patients), bags=bags, outcomes=outcomes)
+        fitted = build_model("crpnet", config, "cpu").fit(data, seed=1, progress=SilentProgress())
+        weights.append(fitted.members(data)["risk"].to_numpy().tobytes())
+    assert weights[0] == weights[1]
 
 
 def test_a_slide_of_two_patients_is_in_both_bags(tmp_path):

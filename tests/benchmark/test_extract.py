@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crpnet_bench.benchmark.bags import read_bags
 from crpnet_bench.benchmark.extract import SlideJob, extract_features
 from crpnet_bench.benchmark.read_ahead import BlockRead, read_ahead
 from crpnet_bench.config import EncoderConfig, TilingConfig
@@ -89,6 +90,18 @@ def test_the_feature_file_says_what_it_holds(slides, tmp_path):
     assert attrs["encoder"] == "resnet50-trunc"
     assert attrs["precision"] in {"float32", "bfloat16"}
     assert set(attrs["versions"]) >= {"torch", "openslide-bin", "crpnet-bench"}
+
+
+def test_stored_views_reach_the_bags(slides, tmp_path):
+    asked = EncoderConfig(views=2, precision="float32")
+    [outcome] = extract_features([job(slides / "good.svs")], tmp_path / "f", TILING, asked)
+    files = {"p": [(outcome.slide_id, outcome.feature_path)]}
+    bag = read_bags(files, tmp_path / "pack")["p"]
+    assert bag.views.shape == (15, 2, 1024)
+    assert bag.views.dtype == np.float16
+    likeness = [np.corrcoef(plain, view)[0, 1] for plain, view in zip(
+        bag.features, bag.views[:, 0].astype(np.float32), strict=True)]  # fmt: skip
+    assert 0.5 < np.median(likeness) < 0.9999  # a view is like its tile, not equal to it
 
 
 def test_finished_slides_are_skipped_and_both_runs_are_equal(slides, tmp_path):
