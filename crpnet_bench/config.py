@@ -179,6 +179,10 @@ class RunConfig(Settings):
     seeds: int = Field(
         1, ge=1, description="repeat everything with seed, seed + 1, ...; every member is reported"
     )
+    tune: dict[str, tuple[float | int | str | bool, ...]] = Field(
+        default_factory=dict,
+        description='grid for networks, chosen anew inside each fit: "train.learning_rate" = [...]',
+    )
     tiling: TilingConfig = TilingConfig()
     encoder: EncoderConfig = EncoderConfig()
     model: ModelConfig = ModelConfig()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crpnet_bench.benchmark.fusion import FUSION_KIND, FittedFusion, load_fusion
 from crpnet_bench.benchmark.imported import IMPORTED_KIND, ImportedModel, load_import, read_risks
+from crpnet_bench.benchmark.tuning import tune
 from crpnet_bench.config import IMPORTED, RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.base import FittedModel, RiskModel
@@ -83,7 +84,7 @@ def make_model(name: str, config: RunConfig, device: str = "cpu") -> RiskModel |
         return Fusion(name, parts)
     if name.startswith(IMPORTED):
         return ImportedModel(name, read_risks(_file_of(name, config)))
-    return build_model(name, config, device)
+    return tune(name, config, device) if config.tune else build_model(name, config, device)
 
 
 def _file_of(name: str, config: RunConfig) -> Path:

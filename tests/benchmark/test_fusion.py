@@ -66,6 +66,25 @@ def test_noise_does_not_drag_a_good_part_down():
     assert c["fused"] > c["a"] - 0.02
 
 
+def test_nothing_is_found_where_there_is_nothing():
+    """Null check: mean C of fused risks, out-of-fold and on new patients, over 40 seeds."""
+    inside, outside = [], []
+    for seed in range(40):
+        risks, outcomes, inner = _drawn(n=300, seed=seed, a=0.0, b=0.0)
+        trained = risks.index[:150]
+        parts = (risks.loc[trained], outcomes.loc[trained], inner.loc[trained])
+        fused = fuse_out_of_fold(*parts)
+        inside.append(_c(outcomes.loc[trained], fused["risk"], inner.loc[trained]))
+        new = risks.index[150:]
+        outside.append(_c(outcomes.loc[new], learn_fusion(*parts).risk(risks.loc[new])))
+    assert np.mean(outside) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(inside) == pytest.approx(0.5, abs=0.03)
+
+
+def _c(outcomes, risk, fold=None):
+    return stats.concordance_index(outcomes["time"], outcomes["status"], risk, fold=fold).value
+
+
 def test_a_patient_without_one_part_is_missing_with_the_reason():
     risks, outcomes, inner = _drawn(a=1.0, b=0.3)
     risks.loc["p007", "b"] = np.nan

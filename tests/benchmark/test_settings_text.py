@@ -33,6 +33,7 @@ OTHERS = {
     "tiling.context_factors": [2],
     "imported": {"m": "m.csv"},
     "evaluation.level": 0.9,
+    "tune": {"train.inits": [1, 2]},
 }
 
 
