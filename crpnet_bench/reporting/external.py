@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pandas as pd
@@ -23,6 +24,7 @@ __all__ = [
     "other_cohorts",
     "performance_by_set",
     "sets_metrics",
+    "validation_remarks",
 ]
 
 WANTED_EVENTS = 100  # Collins GS et al. Stat Med 2016;35:214: at least 100 events to validate on
@@ -132,6 +134,15 @@ def ledger_table(home: Home, record: RunRecord) -> pd.DataFrame:
             "Remark": own["remark"],
         }
     ).reset_index(drop=True)
+
+
+def validation_remarks(home: Home, run_id: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Cohort and the sentences without which its external validation misleads."""
+    found = []
+    for path in sorted((home.runs / run_id / "external").glob("*/validation.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        found.append((str(about["cohort"]), (*about["remarks"], *about["failures"])))
+    return found
 
 
 def other_cohorts(home: Home, record: RunRecord) -> pd.DataFrame:

@@ -214,9 +214,20 @@ def run_data(home: Home, run_id: str) -> RunData:
     predictions = _predictions(home, run_id)
     pinned = predictions[["cohort", "cohort_version"]].drop_duplicates()
     names = [f"{cohort}@{version}" for cohort, version in pinned.itertuples(index=False)]
-    patients = {name: _patients(home, name) for name in names}
+    endpoints = _endpoints(home, record)
+    patients = {name: _patients(home, name, endpoints.get(name)) for name in names}
     groups = {name: clinical_groups(patients[name], views.scores(home, name)) for name in names}
     return RunData(record, predictions, patients, groups)
+
+
+def _endpoints(home: Home, record: RunRecord) -> dict[str, str]:
+    """The endpoint that was judged in each cohort, as the ledger has it; cohorts may differ."""
+    looks = views.ledger(home)
+    own = looks[looks["run_id"] == record.run_id]
+    columns = ["cohort", "cohort_version", "endpoint"]
+    judged = {f"{cohort}@{version}": str(endpoint)
+              for cohort, version, endpoint in own[columns].itertuples(index=False)}  # fmt: skip
+    return judged | {f"{record.cohort}@{record.cohort_version}": record.endpoint}
 
 
 def _predictions(home: Home, run_id: str) -> pd.DataFrame:
@@ -226,8 +237,8 @@ def _predictions(home: Home, run_id: str) -> pd.DataFrame:
     return frame.astype(dict(PREDICTION_COLUMNS))[list(PREDICTION_COLUMNS)]
 
 
-def _patients(home: Home, name: str) -> pd.DataFrame:
-    outcomes = views.outcomes(home, name)[["patient_id", "time", "status"]]
+def _patients(home: Home, name: str, endpoint: str | None) -> pd.DataFrame:
+    outcomes = views.outcomes(home, name, endpoint)[["patient_id", "time", "status"]]
     return views.patients(home, name).merge(outcomes, on="patient_id", how="inner")
 
 

@@ -20,6 +20,7 @@ from crpnet_bench.reporting.external import (
     other_cohorts,
     performance_by_set,
     sets_metrics,
+    validation_remarks,
 )
 from crpnet_bench.reporting.names import EXPLAINED
 
@@ -39,6 +40,11 @@ if not any(sample.patients_of.role == "external" for sample in samples):
     st.code(f"crpnet-bench validate {record.run_id} {name} --home {now.home.root}", language="bash")
     if not others.empty:
         show_table(others, "other-cohorts")
+
+for cohort, remarks in validation_remarks(now.home, record.run_id):
+    if remarks:
+        points = "\n".join(f"- {remark}" for remark in remarks)
+        st.warning(f"On {cohort}:\n{points}", icon=":material/flag:")
 
 part = sections(["Performance", "Case-mix", "Ledger"], "external_part")
 horizon = max(record_horizons) if (record_horizons := samples[0].settings.horizons_months) else 60.0

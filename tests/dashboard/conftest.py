@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crpnet_bench.benchmark.builtin import ensure_cohort
+from crpnet_bench.benchmark.published_store import keep_document, keep_run
 from crpnet_bench.config import RunConfig
 from crpnet_bench.evaluation import evaluate
 from crpnet_bench.home import Home
+from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.load import load_cohort
 from crpnet_bench.registry.store import Registry
 from crpnet_bench.results import PREDICTION_COLUMNS, RunRecord, conform, write_record, write_table
+from crpnet_bench.synthetic.changhai import COHORT_NAME, simulate_changhai
 
+RUN_ID = "20260101-000000-drawn-abcdef01"
 SCORES = ("uiss_2002", "ssign", "leibovich_2003")
 _MANIFEST = """
 [cohort]
@@ -226,6 +231,52 @@ def import_run(home: Home, folder: Path, run_id: str, seed: int = 0) -> RunRecor
     return record
 
 
+def import_external(home: Home, folder: Path, run_id: str) -> None:
+    """Apply a drawn run, locked, to another registered cohort, as `validate` does."""
+    cohort = views.cohort(home, load_cohort(folder).name)
+    patients = views.patients(home, cohort.pinned)["patient_id"]
+    signal = pd.Series(json.loads((folder / "signal.json").read_text())).reindex(patients)
+    known = views.predictions(home, run_id)
+    locked = known[(known["model"] == "crpnet") & (known["role"] == "validation")].iloc[0]
+    risk = signal.to_numpy() + np.random.default_rng(9).normal(size=len(patients))
+    predictions = conform(
+        pd.DataFrame(
+            {
+                "run_id": run_id,
+                "model": "crpnet",
+                "cohort": cohort.name,
+                "cohort_version": cohort.version,
+                "split": "fixed",
+                "role": "external",
+                "patient_id": patients,
+                "risk": risk,
+                "probability": 1 / (1 + np.exp(-risk)),
+                "predicted_class": (risk >= 0).astype(int),
+                "risk_group": np.where(risk > locked["cutoff"], "high", "low"),
+                "threshold": 0.5,
+                "cutoff": locked["cutoff"],
+                "risk_sd": locked["risk_sd"],
+                "in_sample": False,
+                "status": "ok",
+            }
+        ),
+        PREDICTION_COLUMNS,
+    )
+    outcomes = views.outcomes(home, cohort.pinned)[["patient_id", "time", "status"]]
+    look = {
+        "run_id": run_id, "cohort": cohort.name, "cohort_version": cohort.version,
+        "command": "validate", "endpoint": "RFS", "primary_model": "crpnet",
+        "models": "crpnet", "patients": len(patients), "remark": "",
+    }  # fmt: skip
+    with Registry(home).write() as registry:
+        registry.record_look(look)
+        registry.import_external(run_id, cohort.name, predictions, evaluate(predictions, outcomes))
+    remarks = {"cohort": cohort.pinned, "remarks": ["looked at once"], "failures": []}
+    place = home.runs / run_id / "external" / cohort.name / "validation.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(remarks))
+
+
 @pytest.fixture(autouse=True)
 def _main_module_stays():
     """AppTest makes the page `__main__`; processes that are started later would run it."""
@@ -241,7 +292,27 @@ def drawn_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(root / "home")
     folder = write_cohort(root / "drawn")
     register(home, folder)
-    import_run(home, folder, "20260101-000000-drawn-abcdef01")
+    import_run(home, folder, RUN_ID)
+    return home
+
+
+@pytest.fixture(scope="session")
+def validated_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A run that was applied to a second cohort, beside the article's simulated patients."""
+    root = tmp_path_factory.mktemp("validated")
+    home = Home(root / "home")
+    ensure_cohort(home, COHORT_NAME, SilentProgress())
+    document = {"what": "w", "summary": {"differing": 0}, "rows": [
+        {"part": "Table 1", "group": "validation", "what": "CRPNet AUC", "published": "0.879",
+         "recomputed": "0.882", "mark": "m", "agrees": True, "numbers": [0.882], "spread": "",
+         "note": "", "explanation": ""}]}  # fmt: skip
+    keep_document(home, document)
+    keep_run(home, simulate_changhai(0), clock=lambda: datetime(2025, 1, 1, tzinfo=UTC))
+    for name in ("drawn", "elsewhere"):
+        folder = write_cohort(root / name, name=name, seed=len(name))
+        register(home, folder)
+    import_run(home, root / "drawn", RUN_ID)
+    import_external(home, root / "elsewhere", RUN_ID)
     return home
 
 

@@ -15,7 +15,9 @@ from streamlit.testing.v1 import AppTest
 from crpnet_bench.benchmark.evaluate import evaluate_run
 from crpnet_bench.home import HOME_VARIABLE, Home
 from crpnet_bench.registry import views
+from crpnet_bench.reporting.published import PUBLISHED_RUN
 from crpnet_bench.reporting.tables import format_interval
+from crpnet_bench.synthetic.changhai import COHORT_NAME
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 PAGES = sorted(path.name for path in (DASHBOARD / "app_pages").glob("*.py"))
@@ -86,6 +88,42 @@ def test_an_empty_home_tells_the_next_command(opened: Opened, empty_home: Home, 
     hold(app)
     assert str(empty_home.root) in text_of(app)
     assert any("crpnet-bench" in code.value for code in app.code)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_the_articles_simulated_patients(
+    opened: Opened, validated_home: Home, page: str
+):
+    app = opened(validated_home, page, cohort=COHORT_NAME)
+    hold(app)
+    assert app.selectbox(key="run").value == PUBLISHED_RUN
+    for group in app.button_group:
+        if group.key and group.key.endswith("_part"):
+            for part in group.options[1:]:
+                hold(part_of(app, group.key, part))
+
+
+def test_an_external_cohort_stands_beside_training_and_validation(
+    opened: Opened, validated_home: Home
+):
+    app = opened(validated_home, "external.py", cohort="drawn")
+    hold(app)
+    shown = table_of(app)
+    assert list(shown.index) == ["Training, out-of-fold", "Validation", "External: elsewhere"]
+    assert shown.loc["External: elsewhere", "C-index"] != "n/a"
+    assert any("looked at once" in warning.value for warning in app.warning)
+    mix = table_of(part_of(app, "external_part", "Case-mix"))
+    assert "External: elsewhere" in mix.columns
+    ledger = app.button_group(key="external_part").set_value("Ledger").run().dataframe[0].value
+    assert "validate" in set(ledger["Command"])
+
+
+def test_an_external_cohort_can_be_chosen_on_every_page(opened: Opened, validated_home: Home):
+    app = opened(validated_home, "kaplan_meier.py", cohort="drawn", patients="External: elsewhere")
+    hold(app)
+    assert "External: elsewhere" in text_of(app)
+    hold(part_of(app, "km_part", "Side by side"))
+    assert len(app.get("plotly_chart")) == 4
 
 
 # ---------------------------------------------------------------- numbers
