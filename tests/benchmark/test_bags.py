@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crpnet_bench.benchmark.bags import read_bags
+from crpnet_bench.benchmark.extract import SlideOutcome
+from crpnet_bench.benchmark.inputs import cohort_data
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import InputError, RunError
 from crpnet_bench.models.base import CohortData
 from crpnet_bench.models.catalogue import build_model
 from crpnet_bench.progress import SilentProgress
+from crpnet_bench.registry import views as registered
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
 
 
@@ -164,3 +168,25 @@ def test_a_killed_pack_leaves_nothing_that_is_read(tmp_path):
     equal(read_bags(files, pack), read_bags(files, pack, pack_above=0))
     [whole] = pack.iterdir()
     assert not whole.name.endswith(".tmp")
+
+
+def test_a_cohorts_bags_come_from_its_slides(new_home):
+    home = new_home()
+    record = registered.cohort(home, "drawn")
+    files = write(home.features / "tiling-encoder", [[4, 2], [3]], views=2)
+    pairs = zip(["P000", "P001"], files.values(), strict=True)
+    slides = [
+        SlideOutcome(slide_id, patient, path, "done", feature_path=path)
+        for patient, own in pairs
+        for slide_id, path in reversed(own)
+    ]
+    slides.append(SlideOutcome("", "P002", Path("x.svs"), "failed", "mpp unknown"))
+    data = cohort_data(home, record, slides)
+    assert {patient: len(bag) for patient, bag in data.bags.items()} == {"P000": 6, "P001": 3}
+    assert data.bags["P000"].slide_ids == ("0-0", "0-1")
+    assert {bag.view_count for bag in data.bags.values()} == {2}
+    assert data.bag_reasons["P002"] == "mpp unknown"
+    assert data.bag_reasons["P003"] == "no slide registered"
+    assert data.feature_fingerprint == "tiling-encoder"
+    nobody = cohort_data(home, record, [])
+    assert (nobody.bags, nobody.feature_fingerprint) == ({}, "")
