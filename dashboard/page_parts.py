@@ -163,7 +163,9 @@ def _choose_run(runs: Sequence[RunRecord]) -> RunRecord | None:
         st.caption("No run of this cohort yet.")
         return None
     by_id = {run.run_id: run for run in runs}
-    return by_id[_always_in_address("Run", list(by_id), "run", help="Newest first.")]
+    run = by_id[_always_in_address("Run", list(by_id), "run", help="Newest first.")]
+    st.caption(f"Split {run.split} · {run.endpoint} · {run.status}")
+    return run
 
 
 def _always_in_address(

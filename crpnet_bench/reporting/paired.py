@@ -59,6 +59,7 @@ def _cells(
 def _paired(sample: Sample, model: str, other: str) -> _Paired:
     keys = ["patient_id", *_FOLDS]
     rows = sample.predictions[sample.predictions["status"] == "ok"]
+    rows = rows.drop_duplicates(["model", *keys])  # of several seeds the first
     a, b = (rows.loc[rows["model"] == name, [*keys, "risk"]] for name in (model, other))
     both = a.merge(b, on=keys, suffixes=("_a", "_b")).merge(
         sample.patients[["patient_id", "time", "status"]], on="patient_id"

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from crpnet_bench.benchmark.explain import effective_share, explain_run
+from crpnet_bench.cli import app
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import NotFoundError, RunError
 from crpnet_bench.home import Home
@@ -161,6 +163,15 @@ def test_a_run_without_attention_or_no_run_is_named(home):
         path.unlink()
     with pytest.raises(RunError, match="none of its models reads tiles"):
         explain_run(home, RUN)
+
+
+def test_the_command_tells_failures_by_its_exit_code(home, tmp_path):
+    arguments = ["explain", RUN, "--home", str(home.root), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert [one["slide_id"] for one in json.loads(done.stdout)["slides"]] == [SLIDE]
+    (tmp_path / "P1.svs").unlink()
+    assert CliRunner().invoke(app, arguments).exit_code == 3
 
 
 def test_the_effective_share_counts_tiles():
