@@ -2,15 +2,12 @@ import streamlit as st
 from page_parts import headline, of_page, require_run, sample_of, sections, show_figure, show_table
 
 from crpnet_bench.reporting.clinical_groups import available_subgroups
+from crpnet_bench.reporting.groupings import CUT_OFFS, Grouping, by_risk, by_variable
 from crpnet_bench.reporting.names import EXPLAINED, model_title
 from crpnet_bench.reporting.run_data import Sample, take
 from crpnet_bench.reporting.survival import (
-    CUT_OFFS,
     FEWEST_PATIENTS,
     GroupedSurvival,
-    Grouping,
-    by_risk,
-    by_variable,
     group_survival,
     incidence_by_group,
     risk_table,

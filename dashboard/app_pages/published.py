@@ -5,6 +5,7 @@ from crpnet_bench.registry import views
 from crpnet_bench.reporting.classification import confusion_figure
 from crpnet_bench.reporting.comparison_figures import bars_figure, forest_figure
 from crpnet_bench.reporting.forest import forest_rows
+from crpnet_bench.reporting.groupings import by_risk
 from crpnet_bench.reporting.published import (
     PUBLISHED_RUN,
     published_figure,
@@ -12,7 +13,7 @@ from crpnet_bench.reporting.published import (
     published_table,
 )
 from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
-from crpnet_bench.reporting.survival import by_risk, group_survival
+from crpnet_bench.reporting.survival import group_survival
 from crpnet_bench.reporting.survival_figures import kaplan_meier_figure
 
 require_cohort()

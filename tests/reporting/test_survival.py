@@ -5,15 +5,9 @@ import pandas as pd
 import pytest
 
 from crpnet_bench.errors import InputError
+from crpnet_bench.reporting.groupings import CUT_OFFS, by_risk, by_variable
 from crpnet_bench.reporting.run_data import take
-from crpnet_bench.reporting.survival import (
-    CUT_OFFS,
-    by_risk,
-    by_variable,
-    group_survival,
-    incidence_by_group,
-    risk_table,
-)
+from crpnet_bench.reporting.survival import group_survival, incidence_by_group, risk_table
 from crpnet_bench.reporting.survival_figures import incidence_figure, kaplan_meier_figure
 from crpnet_bench.stats.cutpoint import maximally_selected_cutpoint
 from crpnet_bench.stats.survival_curve import kaplan_meier
