@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crpnet_bench.benchmark.ledger import judged_endpoints
 from crpnet_bench.config import EvaluationConfig
 from crpnet_bench.errors import InputError, Problem, ValidationError, did_you_mean
 from crpnet_bench.evaluation import evaluate
@@ -69,10 +70,12 @@ def evaluate_run(
     chosen = settings or EvaluationConfig.model_validate(record.config["evaluation"])
     # An external validation belongs to another cohort than the run.
     own = predictions.groupby(["cohort", "cohort_version"], sort=False)
+    endpoints = judged_endpoints(home, record)
     parts = []
     for (cohort, version), rows in own:
         pinned = f"{cohort}@{version}"
-        outcomes = views.outcomes(home, pinned, record.endpoint)[["patient_id", "time", "status"]]
+        endpoint = endpoints.get((str(cohort), int(str(version))), record.endpoint)
+        outcomes = views.outcomes(home, pinned, endpoint)[["patient_id", "time", "status"]]
         subgroups = {where: _selected(home, pinned, where)} if where else {}
         parts.append(evaluate(rows, outcomes, subgroups=subgroups, settings=chosen))
     metrics = conform(pd.concat(parts, ignore_index=True), METRIC_COLUMNS)

@@ -14,7 +14,7 @@ from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Transaction
 from crpnet_bench.results import RunRecord
 
-__all__ = ["ledger_lines", "looks_of_run", "note_run"]
+__all__ = ["judged_endpoints", "ledger_lines", "looks_of_run", "note_run"]
 
 
 def note_run(registry: Transaction, record: RunRecord, patients: int) -> None:
@@ -44,6 +44,22 @@ def looks_of_run(home: Home, record: RunRecord) -> pd.DataFrame:
     everyone = looks.groupby(["cohort", "cohort_version"]).size().rename("looks_at_cohort")
     own = looks[looks["run_id"] == record.run_id]
     return own.join(everyone, on=["cohort", "cohort_version"]).reset_index(drop=True)
+
+
+def judged_endpoints(home: Home, record: RunRecord) -> dict[tuple[str, int], str]:
+    """By cohort and version, the endpoint by which the run was judged there.
+
+    A validation that was told to go on may have used another endpoint than the run's.
+    """
+    looks = views.ledger(home)
+    own = looks[looks["run_id"] == record.run_id]
+    judged = {
+        (str(cohort), int(version)): str(endpoint)
+        for cohort, version, endpoint in own[["cohort", "cohort_version", "endpoint"]].itertuples(
+            index=False, name=None
+        )
+    }
+    return judged | {(record.cohort, record.cohort_version): record.endpoint}
 
 
 def ledger_lines(home: Home, record: RunRecord) -> list[str]:

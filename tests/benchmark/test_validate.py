@@ -209,6 +209,9 @@ def test_another_endpoint_is_refused_unless_told(new_home, clinical_config, writ
         validate(home, finished)
     found = validate(home, finished, force=True)
     assert found.endpoint == "RFS"
+    again = evaluate_run(home, finished.record.run_id, None).metrics
+    rows = again[(again["role"] == "external") & (again["metric"] == "auc")]
+    assert rows["value"].tolist() == found.metrics.query("metric == 'auc'")["value"].tolist()
     assert "endpoint: the run learned OS, this cohort is judged by RFS" in found.remarks
 
 
