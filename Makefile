@@ -21,7 +21,7 @@ install: $(INSTALLED)  ## make .venv with everything in it
 
 run: $(INSTALLED)  ## train and evaluate on the embedded synthetic cohort
 	@# Exit 3 is success with recorded failures: one slide of the demo has no tissue, on purpose.
-	$(BIN)/crpnet-bench run || [ $$? -eq 3 ]
+	$(BIN)/crpnet-bench run --explain || [ $$? -eq 3 ]
 
 dashboard: $(INSTALLED)  ## open the dashboard on this machine
 	$(BIN)/streamlit run dashboard/app.py

@@ -39,7 +39,7 @@ from crpnet_bench.slides.grid import Grid, plan_grid
 from crpnet_bench.slides.overview import thumbnail
 from crpnet_bench.slides.reader import open_slide
 
-__all__ = ["UNIFORM_FROM", "Explained", "effective_share", "explain_run"]
+__all__ = ["UNIFORM_FROM", "Explained", "effective_share", "explain_run", "newest_run"]
 
 UNIFORM_FROM = 0.9  # effective share of the tiles from which attention says little
 _SIDE = 800
@@ -76,6 +76,18 @@ class Explained:
     effective_share: float
     warning: str | None = None
     failure: str | None = None
+
+
+def newest_run(home: Home) -> str:
+    """The run that finished or began last.
+
+    Raises:
+        NotFoundError: there is no run.
+    """
+    records = [read_record(path.parent) for path in home.runs.glob("*/run.json")]
+    if not records:
+        raise NotFoundError(f"no run in {home.root}; `crpnet-bench run` makes one")
+    return max(records, key=lambda record: (record.created, record.run_id)).run_id
 
 
 def explain_run(

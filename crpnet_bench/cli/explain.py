@@ -21,7 +21,7 @@ __all__ = ["explain"]
 
 
 def explain(
-    run: Annotated[str, typer.Argument(help="Run, as `run` named it.")],
+    run: Annotated[str | None, typer.Argument(help="Run, as `run` named it [newest].")] = None,
     slide: Annotated[
         str | None, typer.Option(help="One slide's id, or the beginning of it [all].")
     ] = None,
@@ -30,14 +30,15 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Thumbnail, attention overlay, GeoJSON and most attended tiles of a run's slides."""
-    from crpnet_bench.benchmark.explain import explain_run
+    from crpnet_bench.benchmark.explain import explain_run, newest_run
 
     where = open_home(home)
-    drawn = explain_run(where, run, slide, model, progress())
+    chosen = run or newest_run(where)
+    drawn = explain_run(where, chosen, slide, model, progress())
     for one in drawn:
         if one.failure or one.warning:
             warn(f"{one.patient_id}, slide {one.slide_id[:12]}: {one.failure or one.warning}")
     failed = sum(one.failure is not None for one in drawn)
-    text = f"{len(drawn) - failed} slides drawn in {where.runs / run / 'explain'}"
+    text = f"{len(drawn) - failed} slides drawn in {where.runs / chosen / 'explain'}"
     emit({"slides": [asdict(one) for one in drawn]}, as_json=as_json, text=text)
     raise typer.Exit(FAILURES_RECORDED if failed else 0)

@@ -32,21 +32,27 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Repeat everything with so many seeds.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw where networks looked, as `explain` does.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate CRPNet and its rivals on a cohort; without arguments on `demo`."""
     from crpnet_bench.benchmark.declaration import run_settings
     from crpnet_bench.benchmark.environment import choose_device
+    from crpnet_bench.benchmark.explain import explain_run
     from crpnet_bench.benchmark.runner import run_benchmark
     from crpnet_bench.cli.run_output import run_document, show_run
 
-    where = open_home(home)
+    where, bars = open_home(home), progress()
     given = {"cohort": cohort, "endpoint": endpoint, "split": split, "seed": seed, "seeds": seeds}
     settings = run_settings(where, config, given | named_models(model), resume)
     finished = run_benchmark(
-        where, settings, device=choose_device(device), progress=progress(), resume=resume
+        where, settings, device=choose_device(device), progress=bars, resume=resume
     )
+    if explain:
+        explain_run(where, finished.record.run_id, progress=bars)
     emit(run_document(where, finished), as_json=True) if as_json else show_run(where, finished)
     raise typer.Exit(FAILURES_RECORDED if finished.failures else 0)
 
