@@ -101,7 +101,7 @@ def choice() -> Choice:
 # ---------------------------------------------------------------- caches
 
 
-@st.cache_resource(show_spinner="Computing ...", max_entries=400, ttl=3600)
+@st.cache_resource(show_spinner="Computing ...", max_entries=250, ttl=3600)
 def _kept(key: tuple[object, ...], _make: Callable[[], object]) -> object:
     return _make()
 

@@ -66,7 +66,7 @@ elif part == "Follow-up":
         st.subheader("Event-free patients by risk group")
         run_id = now.run.run_id
         show_table(
-            cached("event-free", lambda: event_free_table(now.home, run_id)),
+            cached(f"event-free of {run_id}", lambda: event_free_table(now.home, run_id)),
             "event-free",
             caption="Median follow-up of patients without the event, by locked risk group of the "
             "run's primary model: a group that was followed for less time looks better than it is.",

@@ -86,7 +86,9 @@ with st.expander("How each score came about"):
     show_table(trace, "score-trace", caption="Points of each component, in each score.")
 
 st.markdown("**Slides**")
-slides = views.slide_outcomes(now.home, pinned)
+slides = kept(
+    now.home, now.snapshot, "slides", pinned, make=lambda: views.slide_outcomes(now.home, pinned)
+)
 own = slides[slides["patient_id"] == patient]
 for reason in own.loc[own["status"] != "done", "reason"]:
     st.caption(f"A slide was not used: {reason}")

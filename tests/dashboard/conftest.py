@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -313,6 +314,15 @@ def validated_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         register(home, folder)
     import_run(home, root / "drawn", RUN_ID)
     import_external(home, root / "elsewhere", RUN_ID)
+    return home
+
+
+@pytest.fixture
+def second_run(drawn_home: Home, tmp_path: Path) -> Home:
+    """A copy of the drawn home with a further run, `second-run`."""
+    shutil.copytree(drawn_home.root, tmp_path / "two")
+    home = Home(tmp_path / "two")
+    import_run(home, write_cohort(tmp_path / "drawn"), "second-run", seed=5)
     return home
 
 

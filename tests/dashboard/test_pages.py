@@ -258,6 +258,16 @@ def test_identifiers_can_be_replaced_by_numbers(opened: Opened, drawn_home: Home
     assert not any(one in shown for one in ids)
 
 
+def test_another_run_of_the_same_cohort_is_not_mixed_up(opened: Opened, second_run: Home):
+    shown = {}
+    for run in (RUN, "second-run"):
+        app = opened(second_run, "cohort.py", run=run)
+        part_of(app, "cohort_part", "Follow-up")
+        hold(app)
+        shown[run] = app.dataframe[0].value.to_csv()
+    assert shown[RUN] != shown["second-run"]
+
+
 def test_figures_and_tables_can_be_taken_away(opened: Opened, drawn_home: Home):
     app = opened(drawn_home, "kaplan_meier.py")
     labels = {button.label for button in app.get("download_button")}
