@@ -82,7 +82,7 @@ def declare(
     fingerprint = config.fingerprint()
     cohort = plan.cohort
     record = RunRecord(
-        run_id=_unused(home.runs, f"{now:%Y%m%d-%H%M%S}-{cohort.name}-{fingerprint[:8]}"),
+        run_id=_claimed(home.runs, f"{now:%Y%m%d-%H%M%S}-{cohort.name}-{fingerprint[:8]}"),
         created=now.isoformat(timespec="seconds"),
         status="running",
         cohort=cohort.name,
@@ -111,9 +111,16 @@ def declare(
     return record
 
 
-def _unused(runs: Path, stem: str) -> str:
-    names = (stem if count == 0 else f"{stem}-{count}" for count in range(1000))
-    return next(name for name in names if not (runs / name).exists())
+def _claimed(runs: Path, stem: str) -> str:
+    """A name that no other run has; making its folder claims it, also against other processes."""
+    for count in range(1000):
+        name = stem if count == 0 else f"{stem}-{count}"
+        try:
+            (runs / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return name
+    raise RunError(f"{runs}: a thousand runs named {stem} in one second; wait and start again")
 
 
 def _hashes(config: RunConfig) -> dict[str, str]:
@@ -150,14 +157,27 @@ def hold_slides(inputs: RunInputs, folder: Path) -> None:
     if not path.exists():
         write_table(inputs.slides, path)
         return
-    columns = ["slide_id", "patient_id", "status", "feature_path"]
-    before = pd.read_parquet(path)[columns].astype(object)
-    now = inputs.slides[columns].astype(object)
-    if not before.where(before.notna(), None).equals(now.where(now.notna(), None)):
+    if _identified(pd.read_parquet(path)) != _identified(inputs.slides):
         raise RunError(
             f"run {folder.name}: cannot go on, its slides or their features are not those it "
             "began with; start a new run"
         )
+
+
+def _identified(slides: pd.DataFrame) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Slides by content and features by encoder and tiling, wherever the home lies now.
+
+    Sorted, for the registry keeps no order of rows.
+    """
+    return sorted(
+        (
+            str(row["slide_id"]),
+            str(row["patient_id"]),
+            str(row["status"]),
+            () if pd.isna(row["feature_path"]) else Path(str(row["feature_path"])).parts[-2:],
+        )
+        for row in slides.to_dict("records")
+    )
 
 
 def primary_sentence(record: RunRecord) -> str:

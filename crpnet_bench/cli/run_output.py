@@ -70,8 +70,9 @@ def show_run(home: Home, finished: FinishedRun) -> None:
     for name, title in finished.titles.items():
         if headings[name] != title:
             say(f"{headings[name]}: {title}")
+    level = record.config.get("evaluation", {}).get("level", 0.95)
     say(
-        f"\n{primary_sentence(record)}\nIntervals are 95 %. For research only.\n"
+        f"\n{primary_sentence(record)}\nIntervals are {level:.0%}. For research only.\n"
         "Class metrics use the label 'ever recorded', which ignores length of follow-up; metrics "
         "at fixed times are in metrics.parquet."
     )

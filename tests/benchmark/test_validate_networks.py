@@ -125,3 +125,14 @@ def test_other_magnification_is_refused_unless_told(home, finished, tmp_path):
     assert "tiling.mpp: trained with 0.5, validated with 0.6" in found.remarks
     missing = found.metrics.query("model == 'crpnet' and metric == 'n_missing'")
     assert missing["value"].iloc[0] == 0
+
+
+def test_a_run_does_not_go_on_with_other_slides(home, finished):
+    path = finished.folder / "slides.parquet"
+    before = path.read_bytes()
+    pd.read_parquet(path).iloc[:-1].to_parquet(path)
+    options = {"device": "cpu", "progress": SilentProgress(), "resume": finished.record.run_id}
+    with pytest.raises(RunError, match="slides or their features are not those it began with"):
+        run_benchmark(home, CONFIG, **options)
+    path.write_bytes(before)
+    assert run_benchmark(home, CONFIG, **options).record.status == "done"
