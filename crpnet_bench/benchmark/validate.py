@@ -41,6 +41,7 @@ from crpnet_bench.benchmark.validate_results import (
     drop_remarks,
     events_remark,
     out_of_fold_rows,
+    site_remark,
     transport,
 )
 from crpnet_bench.config import IMPORTED, RunConfig, load_config
@@ -250,10 +251,12 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
     internal = own[(own["role"] == record.primary_role) & ~own["in_sample"] & own["member"].isna()]
     changes = transport(internal, whole, record.models, level)
     patients = outcomes[outcomes["patient_id"].isin(list(predictions["patient_id"]))]
+    trained, others, names = _patients_of_both(setting, outcomes)
     remarks = [
         *setting.remarks,
         *([f"{lost} patients without a recorded {setting.endpoint} left out"] if lost else []),
         *drop_remarks(changes, record.primary_model, external.pinned),
+        *site_remark(trained, names, others),
         events_remark(int((patients["status"] == 1).sum()), len(patients)),
         *_looks(home, record.run_id, external),
     ]
@@ -266,7 +269,7 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
         metrics=conform(metrics, METRIC_COLUMNS),
         comparisons=compare_models(predictions, outcomes, record.primary_model, level=level),
         transport=changes,
-        case_mix=_case_mix(setting, outcomes),
+        case_mix=case_mix(trained, others, names),
         remarks=tuple(remarks),
         failures=failure_lines(setting.slides),
     )
@@ -308,7 +311,10 @@ def _with_patients(
     )
 
 
-def _case_mix(setting: _Setting, outcomes: pd.DataFrame) -> pd.DataFrame:
+def _patients_of_both(
+    setting: _Setting, outcomes: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, str]]:
+    """Training patients and those of the other cohort, with outcomes, and both names."""
     record = setting.run.record
     pinned = f"{record.cohort}@{record.cohort_version}"
     own = views.patients(setting.home, pinned).merge(
@@ -317,7 +323,7 @@ def _case_mix(setting: _Setting, outcomes: pd.DataFrame) -> pd.DataFrame:
     )
     own = own[own["patient_id"].isin(list(training_patients(setting.run)))]
     other = views.patients(setting.home, setting.external.pinned).merge(outcomes, on="patient_id")
-    return case_mix(own, other, (f"{record.cohort}, training", setting.external.pinned))
+    return own, other, (f"{record.cohort}, training", setting.external.pinned)
 
 
 def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:

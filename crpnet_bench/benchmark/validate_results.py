@@ -6,7 +6,7 @@ how discrimination changed from the run's own validation; who the patients of bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "drop_remarks",
     "events_remark",
     "out_of_fold_rows",
+    "site_remark",
     "transport",
 ]
 
@@ -38,6 +39,8 @@ _VARIABLES = (
     "age", "sex", "pT", "pN", "M", "grade", "tumor_size_cm", "necrosis", "sarcomatoid", "rhabdoid",
     "ecog", "symptoms",
 )  # fmt: skip
+_UNEQUAL_SITES = 0.15  # difference of event rates between training sites, worth a sentence
+_SMALLEST_SITE = 5  # patients; rates of smaller sites say nothing
 _NOTABLE = 0.05  # difference of an index within sites and over all, worth a sentence
 
 
@@ -195,27 +198,62 @@ def _change(before: Estimate, after: Estimate, level: float) -> dict[str, float 
 
 
 def drop_remarks(table: pd.DataFrame, primary: str, cohort: str) -> list[str]:
-    """What the primary model lost or kept, and whether risks follow sites, in sentences."""
-    rows = table[(table["model"] == primary) & (table["metric"] == "auc")]
-    if rows.empty or pd.isna(rows.iloc[0]["change"]):
-        return []
-    row = rows.iloc[0]
-    told = [
-        f"{primary}: AUC {row['internal']:.3f} in the run's own validation, {row['external']:.3f} "
-        f"in {cohort}, {_verdict(row)}"
-    ]
-    within, overall = row["external_within_sites"], row["external"]
-    if pd.notna(within) and within - overall > _NOTABLE:
+    """What the primary model lost or kept, which others dropped, and whether risks follow sites."""
+    told = []
+    for row in table[table["metric"] == "auc"].to_dict("records"):
+        if pd.isna(row["change"]) or not (row["model"] == primary or row["change"] < -_NOTABLE):
+            continue
         told.append(
-            f"{primary}: among patients of one site its AUC in {cohort} is {within:.3f}, over all "
-            f"sites {overall:.3f}: its risk differs between sites against their event rates. That "
-            "is what confounding by site (staining, scanner, referral) in the training cohort "
-            "leads to; do not read the external figure as the value of the morphology alone."
+            f"{row['model']}: AUC {row['internal']:.3f} in the run's own validation, "
+            f"{row['external']:.3f} in {cohort}, {_verdict(row)}"
         )
+        within, overall = row["external_within_sites"], row["external"]
+        if pd.notna(within) and within - overall > _NOTABLE:
+            told.append(
+                f"{row['model']}: among patients of one site its AUC in {cohort} is {within:.3f}, "
+                f"over all sites {overall:.3f}: its risk differs between sites against their event "
+                "rates. That is what confounding by site (staining, scanner, referral) in the "
+                "training cohort leads to; do not read the external figure as the value of the "
+                "morphology alone."
+            )
     return told
 
 
-def _verdict(row: pd.Series[Any]) -> str:
+def site_remark(own: pd.DataFrame, names: tuple[str, str], external: pd.DataFrame) -> list[str]:
+    """Event rates by site in both cohorts, where those of the training sites differ.
+
+    Args:
+        own: training patients with `site` and `status`.
+        names: of both cohorts.
+        external: patients of the other cohort with `site` and `status`.
+    """
+    rates = [_rates(table) for table in (own, external)]
+    if len(rates[0]) < 2 or max(rates[0].values()) - min(rates[0].values()) <= _UNEQUAL_SITES:
+        return []
+    words = [
+        f"{name}: " + ", ".join(f"{site} {rate:.0%}" for site, rate in list(by_site.items())[:8])
+        for name, by_site in zip(names, rates, strict=True)
+        if by_site
+    ]
+    return [
+        f"event rates differ between the training sites ({'; '.join(words)}): what tells the sites "
+        "apart, such as staining, can be learned in place of the disease, and fails or misleads "
+        "where the rates lie otherwise"
+    ]
+
+
+def _rates(rows: pd.DataFrame) -> dict[str, float]:
+    known = rows[rows["site"].notna()]
+    event = (known["status"] == 1).astype(float)
+    sizes = known["site"].value_counts()
+    kept = known["site"].isin(sizes.index[sizes >= _SMALLEST_SITE])
+    return {
+        str(site): float(rate)
+        for site, rate in event[kept].groupby(known.loc[kept, "site"]).mean().items()
+    }
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
     change, low, high = row["change"], row["change_low"], row["change_high"]
     interval = "" if pd.isna(low) else f" (95 % CI {low:+.3f} to {high:+.3f})"
     if pd.notna(high) and high < 0:

@@ -16,7 +16,12 @@ from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
 from crpnet_bench.benchmark.splits import SplitRequest
 from crpnet_bench.benchmark.validate import read_validations, validate_run
-from crpnet_bench.benchmark.validate_results import drop_remarks, events_remark, transport
+from crpnet_bench.benchmark.validate_results import (
+    drop_remarks,
+    events_remark,
+    site_remark,
+    transport,
+)
 from crpnet_bench.errors import InputError, NotFoundError, RunError
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
@@ -273,6 +278,17 @@ def test_risks_that_follow_the_site_are_told():
     told = drop_remarks(table, "net", "there@1")
     assert "performance did not carry over" in told[0]
     assert "its risk differs between sites against their event rates" in told[1]
+
+
+def test_unequal_sites_are_told():
+    def patients(rates):
+        rows = [(site, int(i < 10 * rate)) for site, rate in rates.items() for i in range(10)]
+        return pd.DataFrame(rows, columns=["site", "status"])
+
+    unequal, equal = patients({"A": 0.5, "B": 0.1}), patients({"C": 0.3, "D": 0.3})
+    (told,) = site_remark(unequal, ("here", "there"), equal)
+    assert "here: A 50%, B 10%; there: C 30%, D 30%" in told
+    assert site_remark(equal, ("here", "there"), unequal) == []
 
 
 def test_events_are_held_against_the_hundred_wanted():
