@@ -101,17 +101,12 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
     Raises:
         NotFoundError: the cohort, its endpoint or the split does not exist.
         ConfigError: a model does not exist.
-        InputError: the cohort has no default split and none was named.
+        InputError: no split was named, the cohort names no default, and there is not just one.
     """
     record = ensure_cohort(home, config.cohort, progress)
     for model in config.models:
         make_model(model, config)  # a wrong name is told before anything is computed
-    split = config.split or record.manifest.cohort.default_split
-    if split is None:
-        raise InputError(
-            f"cohort {record.name!r} has no default split; name one with --split, or make one "
-            f"with `crpnet-bench split create {record.name}`"
-        )
+    split = config.split or record.manifest.cohort.default_split or _only_split(home, record)
     table = views.splits(home, record.pinned, split)
     oracle = () if planted_truth(record) is None else (ORACLE,)
     return RunPlan(
@@ -123,6 +118,18 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
         folds=_folds(table),
         models=expand((*config.models, *oracle)),
         asked=tuple(dict.fromkeys(config.models)),
+    )
+
+
+def _only_split(home: Home, record: views.CohortRecord) -> str:
+    """The split of a cohort that has one and names no default."""
+    known = sorted({str(name) for name in views.splits(home, record.pinned)["split"]})
+    if len(known) == 1:
+        return known[0]
+    which = f"name one of {', '.join(known)} with --split" if known else "it has none"
+    raise InputError(
+        f"cohort {record.name!r} names no default_split and {which}; "
+        f"`crpnet-bench split create {record.name}` makes one"
     )
 
 
