@@ -9,6 +9,7 @@ import pytest
 
 from crpnet_bench import stats
 from crpnet_bench.benchmark.finished import read_run
+from crpnet_bench.benchmark.inputs import plan_run
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
 from crpnet_bench.benchmark.splits import SplitRequest
@@ -187,3 +188,13 @@ def test_the_fingerprint_is_in_the_name(new_home, clinical_config):
     config = clinical_config(models=["ssign"])
     finished = run(home, config, clock=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert finished.record.run_id == f"20260102-030405-drawn-{config.fingerprint()[:8]}"
+
+
+def test_without_a_default_split_one_is_taken_and_several_are_asked_for(new_home, clinical_config):
+    home = new_home(SplitRequest(), K_FOLD)
+    with pytest.raises(CRPNetBenchError, match="names no default_split and name one of"):
+        plan_run(home, clinical_config(split=None), progress=SilentProgress())
+    with Registry(home).write() as registry:
+        registry._run("DELETE FROM splits WHERE split <> 'five'")
+    plan = plan_run(home, clinical_config(split=None), progress=SilentProgress())
+    assert plan.split == "five"
