@@ -31,8 +31,8 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """UISS, SSIGN, Leibovich 2003, GRANT and KEYNOTE-564 risk, with bounds and reasons."""
-    from crpnet_bench.scores.result import ScoreOptions  # noqa: PLC0415 keeps --help fast
-    from crpnet_bench.scores.table import score_csv  # noqa: PLC0415
+    from crpnet_bench.scores.result import ScoreOptions
+    from crpnet_bench.scores.table import score_csv
 
     options = ScoreOptions(tnm_edition, grading, outside_scope, ssign_pt4_points, assume_ecog_0)
     summary = score_csv(csv, out, options)
