@@ -51,6 +51,8 @@ class CohortRecipe:
         planted: for each number of nests on a slide, how many patients have it.
         two_slides: how many patients have two slides.
         balanced_validation: whether site and stain say nothing about recurrence in validation.
+        edition: raised when a seed gives other patients or pixels than before; a folder of
+            another edition is not continued.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CohortRecipe:
     planted: tuple[int, ...]
     two_slides: int
     balanced_validation: bool
+    edition: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from crpnet_bench.synthetic.demo import DEMO_COHORTS
 from crpnet_bench.synthetic.histology import ColourForecast
 from crpnet_bench.synthetic.layout import Tissue
 from crpnet_bench.synthetic.restrictions import two_sample_auc
+from crpnet_bench.synthetic.tissues import Fields, painters
 
 SEEDS = range(4)
 
@@ -104,8 +105,39 @@ def eosin(design):
 
 def test_the_external_cohort_is_confounded_in_reverse(demo, external):
     assert demo.auc(eosin(demo), ~demo.validation) > 0.53
-    assert external.auc(eosin(external), external.validation | ~external.validation) < 0.45
+    assert external.auc(eosin(external), external.tissue) < 0.35
     assert not set(demo.site) & set(external.site)
+
+
+def test_external_stains_reach_half_way_to_another_tissue(demo, external):
+    """Stroma at the pinkest site, nests at the palest: between those tissues' colours in `demo`."""
+
+    def stain(design, site):
+        return next(one.stain for one in design.design.recipe.sites if one.name == f"Site {site}")
+
+    def pinkness(tissue, laboratory):
+        eosin = [_eosin(tissue, seed) for seed in range(10)]
+        return np.mean(eosin) * laboratory.eosin * laboratory.thickness
+
+    palest_nest = pinkness(Tissue.SPINDLED, stain(demo, "D"))
+    pinkest_stroma = pinkness(Tissue.STROMA, stain(demo, "A"))
+    between = (palest_nest + pinkest_stroma) / 2
+    assert pinkness(Tissue.STROMA, stain(external, "E")) == pytest.approx(between, rel=0.08)
+    assert pinkness(Tissue.SPINDLED, stain(external, "G")) == pytest.approx(between, rel=0.08)
+
+
+def _eosin(tissue, seed):
+    """Mean concentration over scattered pixels of one tumour's tissue."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0, 1568, (2, 1000)).astype(np.float32)
+    painter = painters(np.random.default_rng([seed, 2]))[tissue]
+    return float(np.maximum(painter.draw(x, y, Fields.scattered(rng, 1000)).eosin, 0).mean())
+
+
+def test_external_sizes(external):
+    assert len(external.patients) == 90
+    assert 22 <= external.event.sum() <= 27
+    assert (~external.tissue).sum() == 1
 
 
 def test_the_external_oracle_is_as_strong(external):
