@@ -103,6 +103,9 @@ class EncoderConfig(Settings):
     """How a tile becomes a feature vector."""
 
     name: str = Field("resnet50-trunc", description="a network by name; the default is shipped")
+    backend: Literal["torch", "openvino"] = Field(
+        "torch", description="what computes it; openvino (an optional package) on a CPU only"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where it is fast, else float32"
     )

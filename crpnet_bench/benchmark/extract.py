@@ -283,6 +283,7 @@ def _finish(work: SlideWork, encoder: Encoder) -> SlideOutcome:
     attrs = work.provenance | {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
+        "encoder_backend": encoder.backend,
         "precision": encoder.precision,
         "batch_size": encoder.batch_size,
         "views": encoder.views,

@@ -1,50 +1,34 @@
 """Encoders: what turns a tile into a feature vector, with its own preprocessing.
 
-`resnet50-trunc` ships with the program. `resnet18`, `resnet34`, `resnet50` and `resnet101` take
-torchvision's ImageNet weights, `timm:<name>` those of timm, and a path to a `.safetensors` file
-a local checkpoint of one of these. Each encoder has a fingerprint of everything that decides
+`backbones` holds the networks by name. Each encoder has a fingerprint of everything that decides
 its output; features of different fingerprints never mix.
 
-On a CPU the batch normalisation is folded into the convolutions, memory is channels-last and
-the arithmetic bfloat16 where the processor multiplies it in hardware. Output is the same bit
-for bit in each run and for each batch size on one machine.
+Batch normalisation is folded into the convolutions, memory is channels-last and the arithmetic
+bfloat16 where the processor multiplies it in hardware. On a CPU output is the same bit for bit in
+each run and for each batch size on one machine.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-import importlib
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors.torch
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crpnet_bench.config import EncoderConfig
-from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
+from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.augmentation import augment
+from crpnet_bench.models.backbones import Backbone, fold_batch_norms, load_backbone
+from crpnet_bench.models.openvino_backend import OpenVINONetwork
 
-__all__ = ["ENCODERS", "Encoder", "NetworkEncoder", "load_encoder", "resolve_precision"]
-
-TRUNCATED = "resnet50-trunc"
-TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101")
-ENCODERS = (TRUNCATED, *TORCHVISION)
-_SHIPPED = "resnet50_trunc_layer3_1024d.safetensors"
-_TIMM = "timm:"
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
+__all__ = ["Encoder", "FeaturesLater", "NetworkEncoder", "load_encoder", "resolve_precision"]
 
 FeaturesLater = Callable[[], NDArray[np.float32]]
 
@@ -54,6 +38,7 @@ class Encoder(Protocol):
 
     name: str
     dim: int
+    backend: str
     precision: str
     fingerprint: str
     batch_size: int
@@ -74,26 +59,6 @@ class Encoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Backbone:
-    """A network without its head, and what it expects.
-
-    Attributes:
-        network: (B, 3, size, size) to (B, dim) or a feature map (B, dim, h, w).
-        dim: length of the feature vector.
-        source: what its weights are, for the fingerprint.
-        size: side of the input in pixels; None takes tiles as they come.
-        mean, std: of the input channels in 0..1.
-    """
-
-    network: nn.Module
-    dim: int
-    source: str
-    size: int | None = None
-    mean: tuple[float, ...] = _IMAGENET_MEAN
-    std: tuple[float, ...] = _IMAGENET_STD
-
-
 class NetworkEncoder:
     """An encoder around a torch network.
 
@@ -101,6 +66,7 @@ class NetworkEncoder:
         config: what was asked.
         name: as in the configuration.
         dim: length of a feature vector.
+        backend: "torch" or "openvino", what computes the network.
         precision: "float32" or "bfloat16", what the network computes in.
         fingerprint: 16 hex digits of everything that decides the output.
         batch_size: tiles in one pass; halved when memory runs out.
@@ -111,22 +77,28 @@ class NetworkEncoder:
         self.config = config
         self.name = config.name
         self.dim = backbone.dim
+        self.backend = config.backend
         self.precision = resolve_precision(config.precision, device)
         self.batch_size = config.batch_size
         self.views = config.views
         self.fingerprint = _fingerprint(config, backbone, self.precision, device)
         self._device = device
-        self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         self._size = backbone.size
-        fold_batch_norms(backbone.network.eval().requires_grad_(False))
-        network = backbone.network.to(device=device, dtype=self._dtype)
-        self._network = network.to(memory_format=torch.channels_last)
         # Batches side by side, one thread each: threads inside a convolution wait for each other,
         # which on a busy machine costs several times the work. The bits are the same.
         self._workers = torch.get_num_threads() if device.type == "cpu" else 1
         self._pool = concurrent.futures.ThreadPoolExecutor(
             self._workers, initializer=_single_threaded if device.type == "cpu" else None
         )
+        fold_batch_norms(backbone.network.eval().requires_grad_(False))
+        self._network: Callable[[Tensor], Tensor]
+        if config.backend == "openvino":
+            self._dtype = torch.float32  # of its input; it rounds by itself
+            self._network = OpenVINONetwork(backbone.network, self.precision, self._workers)
+        else:
+            self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+            network = backbone.network.to(device=device, dtype=self._dtype)
+            self._network = network.to(memory_format=torch.channels_last)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(backbone.mean, device=device).view(shape)
         self._std = torch.tensor(backbone.std, device=device).view(shape)
@@ -231,14 +203,20 @@ def load_encoder(config: EncoderConfig, device: torch.device | str = "cpu") -> N
     """Load an encoder.
 
     Args:
-        config: its name, precision and batch size.
+        config: its name, backend, precision and batch size.
         device: where it runs.
 
     Raises:
-        ConfigError: the name is unknown.
-        ModelError: the weights cannot be had.
+        ConfigError: the name is unknown, or the backend does not run on the device.
+        ModelError: the weights or the backend's package cannot be had.
     """
-    return NetworkEncoder(config, _backbone(config.name), torch.device(device))
+    device = torch.device(device)
+    if config.backend == "openvino" and device.type != "cpu":
+        raise ConfigError(
+            f"encoder.backend = 'openvino' runs on a CPU, the device is {device}; "
+            "use --device cpu or encoder.backend = 'torch'"
+        )
+    return NetworkEncoder(config, load_backbone(config.name), device)
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
@@ -258,154 +236,14 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     return "bfloat16" if device.type == "cpu" and hardware else "float32"
 
 
-def fold_batch_norms(network: nn.Module) -> None:
-    """Fold each batch normalisation into the convolution before it, as torchvision names them."""
-    for module in list(network.modules()):
-        for number in ("1", "2", "3"):
-            norm = getattr(module, f"bn{number}", None)
-            if type(norm) is nn.BatchNorm2d:  # timm has subclasses with an activation inside
-                convolution = getattr(module, f"conv{number}")
-                setattr(module, f"conv{number}", fuse_conv_bn_eval(convolution, norm))
-                setattr(module, f"bn{number}", nn.Identity())
-        match getattr(module, "downsample", None):
-            case nn.Sequential() as shortcut:
-                convolution, norm = shortcut[0], shortcut[-1]
-                if isinstance(convolution, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
-                    module.downsample = fuse_conv_bn_eval(convolution, norm)
-
-
-def _backbone(name: str) -> Backbone:
-    if name == TRUNCATED:
-        return _truncated()
-    if name in TORCHVISION:
-        return _torchvision(name)
-    if name.startswith(_TIMM):
-        return _timm(name.removeprefix(_TIMM))
-    if name.endswith(".safetensors"):
-        return _checkpoint(Path(name))
-    known = [*ENCODERS, "timm:<name>", "<path>.safetensors"]
-    raise ConfigError(f"encoder.name = {name!r}: no such encoder; {did_you_mean(name, known)}")
-
-
-def _truncated() -> Backbone:
-    content = resources.files("crpnet_bench.models").joinpath("weights", _SHIPPED).read_bytes()
-    state = safetensors.torch.load(content)
-    return Backbone(_truncated_network(state), 1024, hashlib.sha256(content).hexdigest())
-
-
-def _truncated_network(state: dict[str, Tensor]) -> nn.Module:
-    """ResNet-50 v1 to its third stage: the stride sits in the first 1 x 1 convolution."""
-    with torch.device("meta"):
-        network = torchvision.models.resnet50(weights=None)
-    for stage in (network.layer2, network.layer3):
-        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    trunk = _without_head(network, last="layer3")
-    trunk.load_state_dict(_with_counters(trunk, state), strict=True, assign=True)
-    return trunk
-
-
-def _with_counters(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in float32, and the step counters of batch norm that inference ignores."""
-    counters = {
-        name: torch.zeros((), dtype=torch.long)
-        for name in network.state_dict()
-        if name.endswith("num_batches_tracked")
-    }
-    return counters | {
-        name: value.float() if value.is_floating_point() else value for name, value in state.items()
-    }
-
-
-class _Trunk(nn.Module):
-    """The stages of a torchvision ResNet up to `last`, with its key names."""
-
-    def __init__(self, network: nn.Module, last: str) -> None:
-        super().__init__()
-        stages = ("layer1", "layer2", "layer3", "layer4")
-        self._order = ("conv1", "bn1", "relu", "maxpool", *stages[: stages.index(last) + 1])
-        for name in self._order:
-            self.add_module(name, getattr(network, name))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, h, w) to the last stage's feature map."""
-        for name in self._order:
-            images = getattr(self, name)(images)
-        return images
-
-
-def _without_head(network: nn.Module, last: str = "layer4") -> nn.Module:
-    return _Trunk(network, last)
-
-
-def _torchvision(name: str) -> Backbone:
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        network = torchvision.models.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"encoder {name}: its ImageNet weights are not here and could not be fetched from "
-            f"{weights.url} ({error}); put the file into {torch.hub.get_dir()}/checkpoints, or "
-            f"use encoder.name = {TRUNCATED!r}, which is part of the program"
-        ) from error
-    return Backbone(_without_head(network), network.fc.in_features, str(weights))
-
-
-def _timm(name: str) -> Backbone:
-    try:
-        timm = importlib.import_module("timm")  # an optional package
-    except ImportError as error:
-        raise ModelError(
-            f"encoder timm:{name}: the package timm is not installed; pip install timm"
-        ) from error
-    try:
-        network = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:
-        raise ModelError(f"encoder timm:{name}: could not be made ({error})") from error
-    data = timm.data.resolve_model_data_config(network)
-    size = None if name.startswith("resnet") else int(data["input_size"][-1])
-    return Backbone(
-        network, int(network.num_features), f"timm {timm.__version__} {network.pretrained_cfg}",
-        size, tuple(data["mean"]), tuple(data["std"]),
-    )  # fmt: skip
-
-
-def _checkpoint(path: Path) -> Backbone:
-    """A local file of torchvision keys; its depth tells the architecture."""
-    try:
-        content = path.read_bytes()
-        state = safetensors.torch.load(content)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"encoder {path}: not readable as safetensors ({error})") from error
-    source = hashlib.sha256(content).hexdigest()
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    if not any(name.startswith("layer4.") for name in state):
-        try:
-            return Backbone(_truncated_network(state), 1024, source)
-        except RuntimeError as error:
-            raise _unknown_architecture(path) from error
-    for name in TORCHVISION:
-        with torch.device("meta"):
-            network = torchvision.models.get_model(name, weights=None)
-        trunk = _without_head(network)
-        try:
-            trunk.load_state_dict(_with_counters(trunk, state), strict=True, assign=True)
-        except RuntimeError:
-            continue
-        return Backbone(trunk, network.fc.in_features, source)
-    raise _unknown_architecture(path)
-
-
-def _unknown_architecture(path: Path) -> ModelError:
-    return ModelError(
-        f"encoder {path}: its tensors fit none of {', '.join(ENCODERS)} with torchvision's names"
-    )
-
-
 def _fingerprint(
     config: EncoderConfig, backbone: Backbone, precision: str, device: torch.device
 ) -> str:
+    settings = config.model_dump(mode="json") | {"precision": precision}
+    if config.backend == "torch":
+        del settings["backend"]  # features from before there was a choice stay valid
     parts = {
-        "settings": config.model_dump(mode="json") | {"precision": precision},
+        "settings": settings,
         "weights": backbone.source,
         "size": backbone.size,
         "mean": backbone.mean,

@@ -12,7 +12,8 @@ from PIL import Image
 
 from crpnet_bench.config import EncoderConfig
 from crpnet_bench.errors import ConfigError, ModelError
-from crpnet_bench.models.encoders import fold_batch_norms, load_encoder, resolve_precision
+from crpnet_bench.models.backbones import fold_batch_norms
+from crpnet_bench.models.encoders import load_encoder, resolve_precision
 
 SHIPPED_SHA256 = "b48a61b3539f007e98b26c8b98e11862bb746b0aeb25b8db465f215c6be40333"
 
