@@ -28,6 +28,7 @@ __all__ = [
     "RiskModel",
     "prediction_frame",
     "training_labels",
+    "training_times",
 ]
 
 NO_BAG = "no slide with usable tiles"
@@ -295,3 +296,23 @@ def training_labels(data: CohortData, patient_ids: Sequence[str], name: str) -> 
             "expected at least one with and one without an event"
         )
     return labels
+
+
+def training_times(
+    data: CohortData, patient_ids: Sequence[str], name: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Follow-up of the patients that model `name` is fitted on; a competing death is censored.
+
+    Returns:
+        Months and whether the event was observed, shapes (patients,).
+
+    Raises:
+        ModelError: no outcomes, or no event.
+    """
+    if data.outcomes is None:
+        raise ModelError(f"{name}: the data hold no outcomes")
+    rows = data.outcomes.loc[list(patient_ids)]
+    event = np.asarray(rows["status"].astype(np.int64) == 1, dtype=np.bool_)
+    if not event.any():
+        raise ModelError(f"{name}: no events among {len(rows)} usable training patients")
+    return rows["time"].to_numpy(np.float64), event

@@ -11,17 +11,14 @@ from pathlib import Path
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
 from crpnet_bench.models.base import FittedModel, RiskModel
-from crpnet_bench.models.baselines import (
-    COX_KIND,
-    KARAKIEWICZ_VARIABLES,
-    SCORE_KIND,
-    CoxModel,
-    ScoreModel,
-    load_cox,
-    load_score,
-)
 from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
+from crpnet_bench.models.clinical_variables import KARAKIEWICZ_VARIABLES
+from crpnet_bench.models.cox_clinical import COX_CLINICAL_KIND, ClinicalCox, load_clinical_cox
+from crpnet_bench.models.cox_model import COX_KIND, CoxModel, load_cox
+from crpnet_bench.models.forest import FOREST_KIND, ForestModel, load_forest
 from crpnet_bench.models.networks import NETWORK_KIND, NetworkModel, load_network
+from crpnet_bench.models.score_model import SCORE_KIND, ScoreModel, load_score
+from crpnet_bench.models.site_model import SITE_KIND, SiteModel, load_site
 from crpnet_bench.scores.catalogue import SCORES
 
 __all__ = ["MODELS", "build_model", "load_fitted", "model_names", "needs_bags"]
@@ -42,6 +39,22 @@ def _karakiewicz(config: RunConfig, device: str) -> RiskModel:
     return CoxModel("karakiewicz_refit", title, KARAKIEWICZ_VARIABLES)
 
 
+def _variable(name: str, title: str, variable: str) -> Builder:
+    return lambda config, device: ScoreModel(name, title, variable)
+
+
+def _clinical_cox(config: RunConfig, device: str) -> RiskModel:
+    return ClinicalCox("cox_clinical", "Ridge Cox model")
+
+
+def _clinical_forest(config: RunConfig, device: str) -> RiskModel:
+    return ForestModel("rsf_clinical", "Random survival forest")
+
+
+def _site(config: RunConfig, device: str) -> RiskModel:
+    return SiteModel("site_only", "Tissue source site alone")
+
+
 # Scores that a cohort may hold beside those of the registry of scores.
 _OTHER_SCORES = {
     "karakiewicz": "Karakiewicz nomogram (point table supplied by the user)",
@@ -52,7 +65,13 @@ MODELS: Mapping[str, Builder] = {
     "crpnet": _network("crpnet", "CRPNet", "attention"),
     "meanpool": _network("meanpool", "Mean pooling, same classifier", "mean"),
     "maxpool": _network("maxpool", "Max pooling, same classifier", "max"),
+    "t_stage": _variable("t_stage", "T stage alone (T1 to T4)", "pT"),
+    "grade": _variable("grade", "Nuclear grade alone (1 to 4)", "grade"),
+    "necrosis": _variable("necrosis", "Necrosis alone (absent, present)", "necrosis"),
+    "site_only": _site,
     "karakiewicz_refit": _karakiewicz,
+    "cox_clinical": _clinical_cox,
+    "rsf_clinical": _clinical_forest,
     **{name: _score(name, score.title) for name, score in SCORES.items()},
     **{name: _score(name, title) for name, title in _OTHER_SCORES.items()},
 }
@@ -61,6 +80,9 @@ _LOADERS: Mapping[str, Callable[[Checkpoint, str], FittedModel]] = {
     NETWORK_KIND: load_network,
     SCORE_KIND: load_score,
     COX_KIND: load_cox,
+    COX_CLINICAL_KIND: load_clinical_cox,
+    FOREST_KIND: load_forest,
+    SITE_KIND: load_site,
 }
 
 

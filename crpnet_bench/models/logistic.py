@@ -17,7 +17,7 @@ from scipy import special
 
 from crpnet_bench.errors import ModelError
 
-__all__ = ["ScoreLogistic", "fit_score_logistic"]
+__all__ = ["ScoreLogistic", "fit_score_logistic", "link_with_notes"]
 
 _STEPS = 200
 _LONGEST_STEP = 5.0
@@ -76,6 +76,23 @@ def fit_score_logistic(score: ArrayLike, label: ArrayLike) -> ScoreLogistic:
     slope = float(coefficients[1] / spread)
     intercept = float(coefficients[0] - slope * centre)
     return ScoreLogistic(intercept, slope, "Firth" if firth else "maximum likelihood", n, events)
+
+
+def link_with_notes(risk: ArrayLike, label: ArrayLike) -> tuple[ScoreLogistic, tuple[str, ...]]:
+    """The fit of `fit_score_logistic`, and what the reader has to know about it.
+
+    Raises:
+        ModelError: as there.
+    """
+    link = fit_score_logistic(risk, label)
+    if link.method == "Firth":
+        return link, (
+            "the training risks separate the classes: probabilities by Firth's penalised "
+            "logistic regression",
+        )
+    if link.method == "constant score":
+        return link, ("all training patients have the same risk: their probability is the mean",)
+    return link, ()
 
 
 def _separated(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:

@@ -8,6 +8,8 @@ import pytest
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import Bag, CohortData
+from crpnet_bench.models.catalogue import build_model
+from crpnet_bench.progress import SilentProgress
 from crpnet_bench.synthetic.sim_bags import SimulatedBags, simulate_bags
 
 
@@ -96,3 +98,52 @@ def training(cohort: CohortData, simulated: SimulatedBags) -> CohortData:
 def validation(cohort: CohortData, simulated: SimulatedBags) -> CohortData:
     """Its validation patients."""
     return _take_role(cohort, simulated, "validation")
+
+
+def _clinic() -> CohortData:
+    """Sixty patients with every clinical variable, three sites and the score `ssign`."""
+    n = 60
+    generator = np.random.default_rng(2)
+    ids = pd.Index([f"p{i}" for i in range(n)])
+    stage = generator.choice(["T1a", "T1b", "T1", "T2a", "T3a", "T3", "T4"], n)
+    grade = generator.integers(1, 5, n)
+    patients = pd.DataFrame(
+        {
+            "pT": stage,
+            "pN": generator.choice(["N0", "NX", "N1", "N+"], n),
+            "M": generator.choice(["M0", "M0", "M0", "M1"], n),
+            "tumor_size_cm": pd.array(generator.gamma(5, 1.2, n), dtype="Float64"),
+            "grade": pd.array(grade, dtype="Int64"),
+            "symptoms": generator.choice(["none", "local", "systemic"], n),
+        },
+        index=ids,
+    )
+    time = np.ceil(generator.exponential(40 / grade))
+    status = generator.choice([0, 1, 1, 2], n)
+    outcomes = pd.DataFrame({"time": time, "status": status, "label": 1 * (status == 1)}, index=ids)
+    points = pd.array(grade + generator.integers(0, 3, n), dtype="Float64")
+    scores = pd.DataFrame({"ssign": points, "ssign_reason": pd.NA}, index=ids)
+    patients = patients.assign(
+        age=pd.array(generator.normal(60, 10, n), dtype="Float64"),
+        sex=generator.choice(["female", "male"], n),
+        necrosis=pd.array(generator.random(n) < 0.4, dtype="boolean"),
+        ecog=pd.array(generator.choice([0, 0, 1, 2], n), dtype="Int64"),
+        site=generator.choice(["A", "B", "C"], n),
+    )
+    return CohortData(patients, scores, outcomes=outcomes, cohort="clinic")
+
+
+@pytest.fixture(scope="session")
+def clinic() -> CohortData:
+    """Patients as clinical models see them."""
+    return _clinic()
+
+
+@pytest.fixture(scope="session")
+def fit():
+    """Fits a model of the catalogue by name."""
+
+    def _fit(name: str, data: CohortData, seed: int = 0):
+        return build_model(name, RunConfig()).fit(data, seed=seed, progress=SilentProgress())
+
+    return _fit
