@@ -16,7 +16,7 @@ from crpnet_bench.errors import RunError
 from crpnet_bench.home import Home
 from crpnet_bench.results import METRIC_COLUMNS, RunRecord, conform, read_table
 
-__all__ = ["FinishedRun", "fold_folder", "fold_names", "read_run"]
+__all__ = ["FinishedRun", "external_folder", "fold_folder", "fold_names", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class FinishedRun:
 def fold_folder(run: Path, fold: str, model: str) -> Path:
     """Where a fold of a model lies: predictions, what was locked, the fitted model."""
     return run / "folds" / fold / model_folder(model)
+
+
+def external_folder(run: Path, pinned: str) -> Path:
+    """Where a run's validation on another cohort lies; `pinned` is `NAME@VERSION`."""
+    return run / "external" / pinned
 
 
 def fold_names(run: Path) -> list[str]:

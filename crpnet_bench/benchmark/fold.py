@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from crpnet_bench.benchmark.attention import ATTENTION_FILE, attention_table
 from crpnet_bench.benchmark.fusion import FittedFusion, fuse_out_of_fold, learn_fusion
 from crpnet_bench.benchmark.line_up import Fusion, load_model, model_folder
 from crpnet_bench.benchmark.locking import (
@@ -204,7 +205,8 @@ def _finish(
     fitted.save(folder / _MODEL)
     _write_locked(locked, folder)
     if isinstance(fitted, BagModel):
-        write_table(_attention(fitted, data, fold), folder / "attention.parquet")
+        table = attention_table([fitted], data.bags, fold.roles.to_dict())
+        write_table(table, folder / ATTENTION_FILE)
     parts = [_label(locked.apply(held_out), "train", in_sample=False)]
     for role in ("train", "validation", "test"):
         patients = fold.patients(role)
@@ -226,28 +228,6 @@ def _predict(
         members = Locked(cutoff=float("nan"), risk_sd=float("nan")).apply(fitted.members(data))
         parts.append(_label(members, role, in_sample=in_sample))
     return parts
-
-
-def _attention(fitted: BagModel, data: CohortData, fold: Fold) -> pd.DataFrame:
-    """One row a tile: where the network looked, in level-0 pixels of the tile's slide."""
-    parts = []
-    for patient in sorted(set(fold.roles.index) & set(data.bags)):
-        bag = data.bags[patient]
-        looked = fitted.attention(bag)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "patient_id": patient,
-                    "slide_id": np.asarray(bag.slide_ids, dtype=object)[bag.slide],
-                    "role": fold.roles[patient],
-                    "x": bag.coords[:, 0],
-                    "y": bag.coords[:, 1],
-                    "attention": looked.weights,
-                    "tile_logit": looked.tile_logit,
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
 
 
 def _label(predicted: pd.DataFrame, role: str, *, in_sample: bool) -> pd.DataFrame:

@@ -18,12 +18,13 @@ import pandas as pd
 from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.comparisons import COMPARISON_COLUMNS, compare_models
 from crpnet_bench.benchmark.extract import SlideOutcome
-from crpnet_bench.benchmark.finished import FinishedRun, read_run
+from crpnet_bench.benchmark.finished import FinishedRun, external_folder, read_run
 from crpnet_bench.benchmark.imported import RiskTable, read_risks
 from crpnet_bench.benchmark.inputs import (
     cohort_data,
     extract_cohort,
     failure_lines,
+    outcome_table,
     planted_truth,
     read_outcomes,
 )
@@ -108,6 +109,11 @@ class _Setting:
     remarks: tuple[str, ...]
     slides: tuple[SlideOutcome, ...]
 
+    @property
+    def folder(self) -> Path:
+        """Where everything of this validation lies."""
+        return external_folder(self.run.folder, self.external.pinned)
+
 
 def validate_run(
     home: Home,
@@ -143,7 +149,14 @@ def validate_run(
     setting = _prepare(home, run_id, cohort, device, progress, other_settings, force=force)
     tables = _imported(setting.run, imported or {})
     data = _data(setting, force=force)
-    applied = apply_run(setting.run, data, device=device, imported=tables, progress=progress)
+    applied = apply_run(
+        setting.run,
+        data,
+        device=device,
+        imported=tables,
+        folder=setting.folder,
+        progress=progress,
+    )
     predictions = _stamped(applied.predictions, setting)
     _look(setting, predictions, clock)
     remarks = (*setting.remarks, *applied.remarks)
@@ -265,7 +278,7 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
         cohort=external.pinned,
         kind=external.manifest.cohort.kind,
         endpoint=setting.endpoint,
-        folder=run.folder / "external" / external.pinned,
+        folder=setting.folder,
         metrics=conform(metrics, METRIC_COLUMNS),
         comparisons=compare_models(predictions, outcomes, record.primary_model, level=level),
         transport=changes,
@@ -273,7 +286,7 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
         remarks=tuple(remarks),
         failures=failure_lines(setting.slides),
     )
-    _store(home, found, external.name, predictions)
+    _store(setting, found, predictions)
     return found
 
 
@@ -337,8 +350,9 @@ def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:
     return [told + ("" if len(same) == 1 else "; only the first was blind")]
 
 
-def _store(home: Home, found: Validation, cohort: str, predictions: pd.DataFrame) -> None:
+def _store(setting: _Setting, found: Validation, predictions: pd.DataFrame) -> None:
     for name, table in (
+        ("slides", outcome_table(setting.slides)),
         ("predictions", predictions),
         ("metrics", found.metrics),
         ("comparisons", found.comparisons),
@@ -355,8 +369,8 @@ def _store(home: Home, found: Validation, cohort: str, predictions: pd.DataFrame
         "failures": list(found.failures),
     }
     write_atomically(found.folder / "validation.json", json.dumps(about, indent=2).encode())
-    with Registry(home).write() as registry:
-        registry.import_external(found.run_id, cohort, predictions, found.metrics)
+    with Registry(setting.home).write() as registry:
+        registry.import_external(found.run_id, setting.external.name, predictions, found.metrics)
 
 
 def read_validations(folder: Path) -> Sequence[Validation]:
@@ -367,7 +381,12 @@ def read_validations(folder: Path) -> Sequence[Validation]:
 def _read(place: Path) -> Validation:
     about = json.loads((place / "validation.json").read_text(encoding="utf-8"))
     return Validation(
-        **{**about, "remarks": tuple(about["remarks"]), "failures": tuple(about["failures"])},
+        run_id=about["run_id"],
+        cohort=about["cohort"],
+        kind=about["kind"],
+        endpoint=about["endpoint"],
+        remarks=tuple(about["remarks"]),
+        failures=tuple(about["failures"]),
         folder=place,
         metrics=read_table(place / "metrics.parquet", METRIC_COLUMNS),
         comparisons=read_table(place / "comparisons.parquet", COMPARISON_COLUMNS),

@@ -1,8 +1,8 @@
 """Locked predictions of a run's models for patients of another cohort.
 
 Nothing is learned here: weights, preprocessing, cut-offs and thresholds are read back as they
-were locked. With several folds the risk is the mean over the fitted models, as are the cut-off
-and the scale; no fold is chosen.
+were locked. With several folds the risk is the mean over the fitted models, as are the cut-off,
+the scale and the attention; no fold is chosen.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crpnet_bench.benchmark.attention import ATTENTION_FILE, attention_table
 from crpnet_bench.benchmark.finished import FinishedRun, fold_folder, fold_names
 from crpnet_bench.benchmark.fold import read_fold, read_locked
 from crpnet_bench.benchmark.fusion import FittedFusion
 from crpnet_bench.benchmark.imported import FittedImport, RiskTable
-from crpnet_bench.benchmark.line_up import load_model
+from crpnet_bench.benchmark.line_up import load_model, model_folder
 from crpnet_bench.benchmark.locking import Locked
 from crpnet_bench.models.base import BagModel, CohortData, FittedModel, prediction_frame
 from crpnet_bench.progress import Progress
+from crpnet_bench.results import write_table
 
 __all__ = ["Applied", "apply_run"]
 
@@ -45,15 +47,17 @@ def apply_run(
     *,
     device: str,
     imported: Mapping[str, RiskTable],
+    folder: Path,
     progress: Progress,
 ) -> Applied:
-    """Predict the patients of `data` with every model of the run.
+    """Predict the patients of `data` with every model of the run, and write where networks looked.
 
     Args:
         run: the finished run.
         data: patients of the other cohort; outcomes are not read.
         device: where networks compute.
         imported: predictions of outside models for these patients, by full model name.
+        folder: of the validation; gets `<model>/attention.parquet`.
         progress: told of models.
     """
     models = run.record.models
@@ -62,6 +66,7 @@ def apply_run(
         for name in models:
             fits, failed = _fits(run, name, device, imported)
             parts.append(_rows(name, fits, data))
+            _write_attention(fits, data, folder / model_folder(name))
             remarks += _ensemble_remarks(name, len(fits), failed)
             task.advance()
     predictions = pd.concat(parts, ignore_index=True)
@@ -70,6 +75,7 @@ def apply_run(
 
 @dataclass(frozen=True)
 class _Fit:
+    fold: str
     fitted: FittedModel
     locked: Locked
 
@@ -84,12 +90,9 @@ def _fits(
         if result is None or result.failure:
             failed.append(fold)
             continue
-        fits.append(_fit(place, device, imported))
+        fitted = _with_table(load_model(place / "model", device), imported)
+        fits.append(_Fit(fold, fitted, read_locked(place)))
     return fits, failed
-
-
-def _fit(place: Path, device: str, imported: Mapping[str, RiskTable]) -> _Fit:
-    return _Fit(_with_table(load_model(place / "model", device), imported), read_locked(place))
 
 
 def _with_table(fitted: FittedModel, imported: Mapping[str, RiskTable]) -> FittedModel:
@@ -117,6 +120,15 @@ def _rows(name: str, fits: list[_Fit], data: CohortData) -> pd.DataFrame:
     else:
         frame = _mean(fits, data)
     return frame.rename_axis("patient_id").reset_index().assign(model=name)
+
+
+def _write_attention(fits: list[_Fit], data: CohortData, folder: Path) -> None:
+    """The mean over the fits, as the risk is; nothing for models that read no tiles."""
+    networks = [fit.fitted for fit in fits if isinstance(fit.fitted, BagModel)]
+    if networks:
+        table = attention_table(networks, data.bags, dict.fromkeys(data.patient_ids, "external"))
+        fold = fits[0].fold if len(networks) == 1 else f"mean of {len(networks)} folds"
+        write_table(table.assign(fold=fold), folder / ATTENTION_FILE)
 
 
 def _mean(fits: list[_Fit], data: CohortData) -> pd.DataFrame:

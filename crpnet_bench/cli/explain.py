@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def explain(
         str | None, typer.Option(help="One slide's id, or the beginning of it [all].")
     ] = None,
     model: Annotated[str | None, typer.Option(help="One model [all that read tiles].")] = None,
+    cohort: Annotated[
+        str | None, typer.Option(help="A cohort that the run was validated on [the run's own].")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,11 +38,12 @@ def explain(
 
     where = open_home(home)
     chosen = run or newest_run(where)
-    drawn = explain_run(where, chosen, slide, model, progress())
+    drawn = explain_run(where, chosen, slide, model, cohort, progress())
     for one in drawn:
         if one.failure or one.warning:
             warn(f"{one.patient_id}, slide {one.slide_id[:12]}: {one.failure or one.warning}")
     failed = sum(one.failure is not None for one in drawn)
-    text = f"{len(drawn) - failed} slides drawn in {where.runs / chosen / 'explain'}"
+    places = sorted({str(Path(one.folder).parents[1]) for one in drawn if one.folder})
+    text = f"{len(drawn) - failed} slides drawn" + "".join(f" in {place}" for place in places)
     emit({"slides": [asdict(one) for one in drawn]}, as_json=as_json, text=text)
     raise typer.Exit(FAILURES_RECORDED if failed else 0)

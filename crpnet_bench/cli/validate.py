@@ -32,24 +32,31 @@ def validate(
         bool, typer.Option("--force", help="Although tiles or endpoint differ.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw where networks looked, as `explain` does.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Apply all models of a run, locked, to another registered cohort, and note the look."""
     from crpnet_bench.benchmark.environment import choose_device
+    from crpnet_bench.benchmark.explain import explain_run
     from crpnet_bench.benchmark.validate import validate_run
     from crpnet_bench.cli.run import files_by_name
     from crpnet_bench.cli.validation_output import show_validation, validation_document
 
+    where, bars = open_home(home), progress()
     found = validate_run(
-        open_home(home),
+        where,
         run,
         cohort,
         device=choose_device(device),
-        progress=progress(),
+        progress=bars,
         other_settings=config,
         force=force,
         imported=files_by_name(imported or []),
     )
+    if explain:
+        explain_run(where, run, cohort=found.cohort, progress=bars)
     emit(validation_document(found), as_json=True) if as_json else show_validation(found)
     raise typer.Exit(FAILURES_RECORDED if found.failures else 0)

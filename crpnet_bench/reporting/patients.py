@@ -229,12 +229,23 @@ class SlidePictures:
 
 
 def slide_pictures(
-    home: Home, run_id: str, model: str, slide_ids: Sequence[str]
+    home: Home, run_id: str, model: str, slide_ids: Sequence[str], external: str | None = None
 ) -> list[SlidePictures]:
-    """Pictures of the slides, read from the run's folder; slides without pictures are left out."""
+    """Pictures of the slides, read from the run's folder; slides without pictures are left out.
+
+    Args:
+        home: where the run lies.
+        run_id: the run.
+        model: whose attention.
+        slide_ids: of one patient.
+        external: `NAME@VERSION` of the other cohort that the patient belongs to; None for the
+            run's own.
+    """
+    run = home.runs / run_id
+    place = run if external is None else run / "external" / external
     found = []
     for slide_id in slide_ids:
-        folder = home.runs / run_id / "explain" / model / slide_id
+        folder = place / "explain" / model / slide_id
         if not slide_id.isalnum() or not (folder / "explain.json").is_file():
             continue
         told = json.loads((folder / "explain.json").read_text(encoding="utf-8"))

@@ -92,18 +92,23 @@ slides = kept(
 own = slides[slides["patient_id"] == patient]
 for reason in own.loc[own["status"] != "done", "reason"]:
     st.caption(f"A slide was not used: {reason}")
-pictures = slide_pictures(now.home, run_id, model, [str(one) for one in own["slide_id"]])
+external = pinned if sample.patients_of.role == "external" else None
+pictures = slide_pictures(
+    now.home, run_id, model, [str(one) for one in own["slide_id"]], external
+)  # fmt: skip
 if not pictures:
     used = [str(one) for one in own.loc[own["status"] == "done", "slide_id"]]
     st.info("No pictures of attention for this patient and model.", icon=":material/image:")
     if used:
         st.code(
-            f"crpnet-bench explain {run_id} --slide {used[0][:12]} --home {now.home.root}",
+            f"crpnet-bench explain {run_id} --slide {used[0][:12]}"
+            + (f" --cohort {external}" if external else "")
+            + f" --home {now.home.root}",
             language="bash",
         )
 for number, slide in enumerate(pictures, start=1):
     st.caption(
-        f"Slide {number} of {len(pictures)}, {slide.tiles} tiles, looked at by {slide.fold} "
+        f"Slide {number} of {len(pictures)}, {slide.tiles} tiles, attention of {slide.fold} "
         f"({slide.role})."
     )
     if slide.warning:

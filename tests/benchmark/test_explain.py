@@ -141,6 +141,44 @@ def test_a_fold_that_did_not_train_on_the_patient_is_preferred(home):
     assert (drawn.fold, drawn.role, drawn.warning) == ("repeat0-fold1", "validation", None)
 
 
+def _validated(home: Home, cohort: str, weights: np.ndarray) -> Path:
+    """A validation of the run on another cohort, with the same slide."""
+    folder = home.runs / RUN / "external" / cohort
+    (folder / "crpnet").mkdir(parents=True)
+    (folder / "validation.json").write_text(json.dumps({"cohort": cohort}))
+    table = _attention(weights, role="external").assign(fold="mean of 3 folds")
+    table.to_parquet(folder / "crpnet" / "attention.parquet")
+    slides = pd.read_parquet(home.runs / RUN / "slides.parquet")
+    slides.to_parquet(folder / "slides.parquet")
+    return folder
+
+
+def test_slides_of_another_cohort_are_drawn_beside_their_validation(home):
+    explain_run(home, RUN)
+    own = home.runs / RUN / "explain" / "crpnet" / SLIDE / "attention.png"
+    before = own.read_bytes()
+    weights = np.ones(len(TILES))
+    weights[0] = 40.0
+    folder = _validated(home, "there@2", weights)
+    _validated(home, "there@1", np.ones(len(TILES)))
+    (drawn,) = explain_run(home, RUN, cohort="there")
+    assert drawn.folder == str(folder / "explain" / "crpnet" / SLIDE)
+    assert (drawn.fold, drawn.role) == ("mean of 3 folds", "external")
+    first = _pixels(Path(drawn.folder) / "high-1.jpg")
+    np.testing.assert_allclose(first.mean(axis=(0, 1)), 225, atol=12)  # tile 0 is not the red one
+    assert own.read_bytes() == before
+    (named,) = explain_run(home, RUN, cohort="there@1")
+    assert "nearly uniform" in named.warning
+
+
+def test_a_cohort_that_was_not_looked_at_is_named(home):
+    _validated(home, "there@1", np.ones(len(TILES)))
+    with pytest.raises(NotFoundError, match="was not validated on 'their'.*'there@1'"):
+        explain_run(home, RUN, cohort="their")
+    (own,) = explain_run(home, RUN, cohort="c@1")  # the run's own cohort
+    assert own.role == "validation"
+
+
 def test_one_slide_is_chosen_by_the_beginning_of_its_id(home):
     assert len(explain_run(home, RUN, slide="abab", model="crpnet")) == 1
     with pytest.raises(NotFoundError, match="no slide 'ff'"):

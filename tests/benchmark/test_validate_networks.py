@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from crpnet_bench.benchmark.explain import explain_run
 from crpnet_bench.benchmark.finished import fold_folder
 from crpnet_bench.benchmark.line_up import load_model
 from crpnet_bench.benchmark.onboarding import register_cohort
@@ -92,6 +93,43 @@ def test_the_locked_network_predicts(home, finished):
     expected = model.predict(_one_patient(home, patient))
     assert whole.loc[patient, "risk"] == pytest.approx(expected["risk"].iloc[0], abs=1e-6)
     assert set(found.metrics["model"]) == {"crpnet", "ssign", "crpnet+ssign"}
+
+
+def test_attention_lies_beside_the_predictions(home, finished):
+    found = _validate(home, finished)
+    table = pd.read_parquet(found.folder / "crpnet" / "attention.parquet")
+    assert set(table["patient_id"]) == set(views.patients(home, "there")["patient_id"])
+    assert set(table["role"]) == {"external"}
+    assert set(table["fold"]) == {"repeat0-fold0"}
+    slides = pd.read_parquet(found.folder / "slides.parquet")
+    assert set(table["slide_id"]) == set(slides["slide_id"])
+    model = load_model(fold_folder(finished.folder, "repeat0-fold0", "crpnet") / "model")
+    patient = str(table["patient_id"].iloc[0])
+    looked = model.attention(_one_patient(home, patient).bags[patient])
+    own = table[table["patient_id"] == patient]
+    np.testing.assert_allclose(own["attention"], looked.weights, atol=1e-6)
+    np.testing.assert_allclose(own["tile_logit"], looked.tile_logit, atol=1e-5)
+    assert not (found.folder / "ssign").exists()
+    drawn = explain_run(home, finished.record.run_id, cohort="there", slide=own["slide_id"].iloc[0])
+    assert [one.failure for one in drawn] == [None]
+
+
+def test_attention_of_folds_is_averaged_as_their_risks_are(home, finished):
+    create_split(home, "here", SplitRequest(method="k-fold", folds=2, name="two"))
+    config = CONFIG.model_copy(update={"split": "two", "models": ("crpnet",)})
+    folds = run_benchmark(home, config, device="cpu", progress=SilentProgress())
+    found = _validate(home, folds)
+    table = pd.read_parquet(found.folder / "crpnet" / "attention.parquet")
+    assert set(table["fold"]) == {"mean of 2 folds"}
+    patient = str(table["patient_id"].iloc[0])
+    bag = _one_patient(home, patient).bags[patient]
+    each = [
+        load_model(fold_folder(folds.folder, f"repeat0-fold{fold}", "crpnet") / "model")
+        for fold in range(2)
+    ]
+    logits = np.mean([model.attention(bag).tile_logit for model in each], axis=0)
+    own = table[table["patient_id"] == patient]
+    np.testing.assert_allclose(own["tile_logit"], logits, atol=1e-5)
 
 
 def _one_patient(home, patient):

@@ -91,3 +91,9 @@ def test_pictures_are_found_in_the_runs_folder_only(tmp_path):
     assert found.tiles == 12
     assert [path.name for path in found.high] == ["high-1.jpg", "high-2.jpg", "high-10.jpg"]
     assert found.picture("thumbnail.jpg").parent == folder
+    assert slide_pictures(home, "r", "crpnet", ["abc"], "there@1") == []
+    elsewhere = home.runs / "r" / "external" / "there@1" / "explain" / "crpnet" / "abc"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "explain.json").write_text(json.dumps(told))
+    (found,) = slide_pictures(home, "r", "crpnet", ["abc"], "there@1")
+    assert found.folder == elsewhere
