@@ -1,17 +1,19 @@
 """Networks of the encoders: which there are, where their weights come from, what they expect.
 
 `resnet50-trunc` ships with the program. `resnet18`, `resnet34`, `resnet50` and `resnet101` take
-torchvision's ImageNet weights, `timm:<name>` those of timm, and a path to a `.safetensors` file
-a local checkpoint of one of these.
+torchvision's ImageNet weights, `timm:<name>` those of timm. A path to a `.safetensors` file is a
+local checkpoint of one of the ResNets, `timm:<name>=<path>` one of timm's network of that name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -21,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
 
-__all__ = ["ENCODERS", "Backbone", "fold_batch_norms", "load_backbone"]
+__all__ = ["ENCODERS", "Backbone", "Trunk", "fold_batch_norms", "load_backbone"]
 
 TRUNCATED = "resnet50-trunc"
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -52,23 +54,40 @@ class Backbone:
     std: tuple[float, ...] = _IMAGENET_STD
 
 
-def load_backbone(name: str) -> Backbone:
-    """The network of an encoder with its weights.
+def load_backbone(name: str, weights: Mapping[str, Tensor] | None = None) -> Backbone:
+    """The network of an encoder.
+
+    Args:
+        name: as in the configuration.
+        weights: to be used instead of the encoder's own, as `network.state_dict()` names them;
+            nothing is read or fetched then.
 
     Raises:
         ConfigError: the name is unknown.
-        ModelError: the weights cannot be had.
+        ModelError: the weights cannot be had, or do not fit.
     """
+    if name.startswith(_TIMM):
+        return _timm(name.removeprefix(_TIMM), weights)
+    if weights is not None:
+        return _of_tensors(weights, _content(weights), name)
     if name == TRUNCATED:
         return _truncated()
     if name in TORCHVISION:
         return _torchvision(name)
-    if name.startswith(_TIMM):
-        return _timm(name.removeprefix(_TIMM))
     if name.endswith(".safetensors"):
-        return _checkpoint(Path(name))
+        state, source = _read(Path(name))
+        return _of_tensors(state, source, name)
     known = [*ENCODERS, "timm:<name>", "<path>.safetensors"]
     raise ConfigError(f"encoder.name = {name!r}: no such encoder; {did_you_mean(name, known)}")
+
+
+def _content(state: Mapping[str, Tensor]) -> str:
+    """sha256 of tensors and their names: a file put into a cache may hold other weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _truncated() -> Backbone:
@@ -100,7 +119,7 @@ def _with_counters(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Te
     }
 
 
-class _Trunk(nn.Module):
+class Trunk(nn.Module):
     """The stages of a torchvision ResNet up to `last`, with its key names."""
 
     def __init__(self, network: nn.Module, last: str) -> None:
@@ -118,7 +137,7 @@ class _Trunk(nn.Module):
 
 
 def _without_head(network: nn.Module, last: str = "layer4") -> nn.Module:
-    return _Trunk(network, last)
+    return Trunk(network, last)
 
 
 def _torchvision(name: str) -> Backbone:
@@ -131,42 +150,74 @@ def _torchvision(name: str) -> Backbone:
             f"{weights.url} ({error}); put the file into {torch.hub.get_dir()}/checkpoints, or "
             f"use encoder.name = {TRUNCATED!r}, which is part of the program"
         ) from error
-    return Backbone(_without_head(network), network.fc.in_features, str(weights))
+    trunk = _without_head(network)
+    return Backbone(trunk, network.fc.in_features, _content(trunk.state_dict()))
 
 
-def _timm(name: str) -> Backbone:
+def _timm(name: str, weights: Mapping[str, Tensor] | None) -> Backbone:
+    name, _, file = name.partition("=")
     try:
         timm = importlib.import_module("timm")  # an optional package
     except ImportError as error:
         raise ModelError(
-            f"encoder timm:{name}: the package timm is not installed; pip install timm"
+            f"encoder timm:{name}: the package timm is not installed; "
+            "pip install 'crpnet-bench[timm]'"
         ) from error
+    if weights is None and file:
+        weights, _ = _read(Path(file))
     try:
-        network = timm.create_model(name, pretrained=True, num_classes=0)
+        network = timm.create_model(name, pretrained=weights is None, num_classes=0)
     except Exception as error:
-        raise ModelError(f"encoder timm:{name}: could not be made ({error})") from error
+        told = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"encoder timm:{name}: could not be made ({told}); expected a name of "
+            "timm.list_models(pretrained=True); without a network connection give a local file, "
+            f"encoder.name = 'timm:{name}=FILE.safetensors'"
+        ) from error
+    if weights is not None:
+        _load_timm(network, weights, f"timm:{name}" + (f" from {file}" if file else ""))
     data = timm.data.resolve_model_data_config(network)
-    size = None if name.startswith("resnet") else int(data["input_size"][-1])
+    side = int(data["input_size"][-1])
+    with torch.inference_mode():  # not every network gives as many numbers as num_features says
+        dim = network.eval()(torch.zeros(1, 3, side, side)).shape[1]
     return Backbone(
-        network, int(network.num_features), f"timm {timm.__version__} {network.pretrained_cfg}",
-        size, tuple(data["mean"]), tuple(data["std"]),
+        network, int(dim), f"timm {timm.__version__} {_content(network.state_dict())}",
+        None if name.startswith("resnet") else side, tuple(data["mean"]), tuple(data["std"]),
     )  # fmt: skip
 
 
-def _checkpoint(path: Path) -> Backbone:
-    """A local file of torchvision keys; its depth tells the architecture."""
+def _load_timm(network: Any, weights: Mapping[str, Tensor], told: str) -> None:  # noqa: ANN401
+    """Load all weights but those of the classifier, which the network does not have."""
+    heads = network.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    prefixes = tuple(f"{head}." for head in heads)
+    state = {key: value for key, value in weights.items() if not key.startswith(prefixes)}
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelError(
+            f"encoder {told}: its tensors are not those of that network; "
+            "expected a checkpoint with timm's names"
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file and its sha256."""
     try:
         content = path.read_bytes()
-        state = safetensors.torch.load(content)
+        return safetensors.torch.load(content), hashlib.sha256(content).hexdigest()
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"encoder {path}: not readable as safetensors ({error})") from error
-    source = hashlib.sha256(content).hexdigest()
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+def _of_tensors(weights: Mapping[str, Tensor], source: str, told: str) -> Backbone:
+    """A ResNet with torchvision's keys; they tell its depth."""
+    state = {name: value for name, value in weights.items() if not name.startswith("fc.")}
     if not any(name.startswith("layer4.") for name in state):
         try:
             return Backbone(_truncated_network(state), 1024, source)
         except RuntimeError as error:
-            raise _unknown_architecture(path) from error
+            raise _unknown_architecture(told) from error
     for name in TORCHVISION:
         with torch.device("meta"):
             network = torchvision.models.get_model(name, weights=None)
@@ -176,12 +227,12 @@ def _checkpoint(path: Path) -> Backbone:
         except RuntimeError:
             continue
         return Backbone(trunk, network.fc.in_features, source)
-    raise _unknown_architecture(path)
+    raise _unknown_architecture(told)
 
 
-def _unknown_architecture(path: Path) -> ModelError:
+def _unknown_architecture(told: str) -> ModelError:
     return ModelError(
-        f"encoder {path}: its tensors fit none of {', '.join(ENCODERS)} with torchvision's names"
+        f"encoder {told}: its tensors fit none of {', '.join(ENCODERS)} with torchvision's names"
     )
 
 

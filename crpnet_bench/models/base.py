@@ -26,12 +26,27 @@ __all__ = [
     "CohortData",
     "FittedModel",
     "RiskModel",
+    "TilePixels",
     "prediction_frame",
     "training_labels",
     "training_times",
 ]
 
 NO_BAG = "no slide with usable tiles"
+
+
+class TilePixels(Protocol):
+    """The pixels of a bag's tiles, read from the slides when asked for."""
+
+    def read(self, tiles: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """RGB of these tiles, by position in the bag: (n,) to (n, size, size, 3).
+
+        Several threads may read at a time.
+
+        Raises:
+            ModelError: names the slide that cannot be read.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,7 @@ class Bag:
         views: shape (tiles, views, dimension), float16, or None; features of augmented views of
             each tile. Training draws from them, prediction never reads them. May be
             memory-mapped.
+        pixels: reads the tiles from their slides, or None where no slide is at hand.
     """
 
     features: NDArray[Any]
@@ -53,6 +69,7 @@ class Bag:
     coords: NDArray[np.int64]
     slide_ids: tuple[str, ...] = ()
     views: NDArray[np.float16] | None = None
+    pixels: TilePixels | None = None
 
     def __post_init__(self) -> None:
         """Hold the arrays to their shapes."""

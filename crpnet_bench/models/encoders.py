@@ -3,9 +3,9 @@
 `backbones` holds the networks by name. Each encoder has a fingerprint of everything that decides
 its output; features of different fingerprints never mix.
 
-Batch normalisation is folded into the convolutions, memory is channels-last and the arithmetic
-bfloat16 where the processor multiplies it in hardware. On a CPU output is the same bit for bit in
-each run and for each batch size on one machine.
+Batch normalisation of ResNets is folded into the convolutions, memory is channels-last and the
+arithmetic bfloat16 where the processor multiplies it in hardware. On a CPU output is the same bit
+for bit in each run and for each batch size on one machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from crpnet_bench.config import EncoderConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.augmentation import augment
-from crpnet_bench.models.backbones import Backbone, fold_batch_norms, load_backbone
+from crpnet_bench.models.backbones import Backbone, Trunk, fold_batch_norms, load_backbone
 from crpnet_bench.models.openvino_backend import OpenVINONetwork
 
 __all__ = ["Encoder", "FeaturesLater", "NetworkEncoder", "load_encoder", "resolve_precision"]
@@ -90,15 +90,17 @@ class NetworkEncoder:
         self._pool = concurrent.futures.ThreadPoolExecutor(
             self._workers, initializer=_single_threaded if device.type == "cpu" else None
         )
-        fold_batch_norms(backbone.network.eval().requires_grad_(False))
+        network = backbone.network.eval().requires_grad_(False)
+        if isinstance(network, Trunk):
+            fold_batch_norms(network)
         self._network: Callable[[Tensor], Tensor]
         if config.backend == "openvino":
             self._dtype = torch.float32  # of its input; it rounds by itself
-            self._network = OpenVINONetwork(backbone.network, self.precision, self._workers)
+            self._network = OpenVINONetwork(network, self.precision, self._workers)
         else:
             self._dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-            network = backbone.network.to(device=device, dtype=self._dtype)
-            self._network = network.to(memory_format=torch.channels_last)
+            moved = network.to(device=device, dtype=self._dtype)
+            self._network = moved.to(memory_format=torch.channels_last)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(backbone.mean, device=device).view(shape)
         self._std = torch.tensor(backbone.std, device=device).view(shape)

@@ -30,6 +30,7 @@ _FEWEST_TILES, _MOST_TILES = 4, 16
 _BLOCK_PIXELS = 4096  # of the level that is read, a side
 _HISTOGRAM_BINS = 32
 _MAGNIFIED = 1.05
+_SPARSE = 4  # tiles that fill less than one in four places of their region are read one by one
 
 Cell = tuple[int, int]  # column, row
 
@@ -166,6 +167,36 @@ class SlideTiles:
             cells = self._block_cells(index)
             if cells:
                 yield self._read_block(index, cells)
+
+    def read(self, corners: NDArray[np.int64]) -> Pixels:
+        """The tiles with these level-0 corners as `blocks` gives them, (n, size, size, 3).
+
+        Tiles of a block that lie close together are cut from one region, so that few tiles of
+        the file are decoded twice.
+
+        Raises:
+            SlideError: the file is damaged at some place.
+        """
+        size = self.config.tile_px
+        pixels = np.empty((len(corners), size, size, 3), np.uint8)
+        for group in self._neighbours(corners):
+            tiles = self._cut(corners[group].tolist(), self.grid.tile)
+            for number, place in enumerate(group):
+                pixels[place] = tiles.pixels(number)
+        return pixels
+
+    def _neighbours(self, corners: NDArray[np.int64]) -> Iterator[list[int]]:
+        """Positions of the corners, those together that are to be read as one region."""
+        cells = np.rint(corners / np.array(self.grid.tile.span)).astype(np.int64)
+        blocks: dict[Cell, list[int]] = {}
+        for place, (column, row) in enumerate((cells // np.array(self.block_shape)).tolist()):
+            blocks.setdefault((column, row), []).append(place)
+        for group in blocks.values():
+            region = np.prod(np.ptp(cells[group], axis=0) + 1)
+            if len(group) * _SPARSE > region:
+                yield group
+            else:
+                yield from ([place] for place in group)
 
     def _make_mask(self) -> tuple[NDArray[np.bool_], str]:
         if not self.config.thumbnail_mask:

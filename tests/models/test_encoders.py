@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from importlib import resources
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_running_out_of_memory_halves_the_batch(encoder, tiles):
         small.encode(tiles)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_a_local_checkpoint_is_recognised_by_its_tensors(tmp_path, name, tiles):
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval()
@@ -209,3 +210,69 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(rough, tiles):
     assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
     assert np.array_equal(found, rough.encode(tiles))
+
+
+def random_weights(path, network):
+    """Weights drawn at random, in a file, with statistics that are not the initial ones."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    safetensors.torch.save_file(network.state_dict(), path)
+    return network.eval()
+
+
+def plain_features(network, tiles):
+    images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        return network((images - mean) / std).numpy()
+
+
+def test_torchvision_weights_come_from_its_cache(tmp_path, monkeypatch, tiles):
+    """A file in torch's cache is read as it is; what it holds is part of the fingerprint."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    file = cache / torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    fingerprints = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = torchvision.models.resnet18(weights=None).eval()
+        torch.save(network.state_dict(), file)
+        encoder = load_encoder(EncoderConfig(name="resnet18", precision="float32"))
+        fingerprints.add(encoder.fingerprint)
+        network.fc = torch.nn.Identity()
+        assert np.allclose(encoder.encode(tiles[:1]), plain_features(network, tiles[:1]), atol=1e-3)
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet26d", "ghostnet_050"])
+def test_a_local_file_serves_a_network_of_timm(tmp_path, name, tiles):
+    """Its classifier is left out; stems and shortcuts that torchvision does not know are kept."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    network = random_weights(path, timm.create_model(name, num_classes=1000))
+    encoder = load_encoder(EncoderConfig(name=f"timm:{name}={path}", precision="float32"))
+    network.reset_classifier(0)
+    expected = plain_features(network, tiles[:2])
+    assert encoder.dim == expected.shape[1]
+    assert np.allclose(encoder.encode(tiles[:2]), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_weights_of_another_network_are_refused_by_timm(tmp_path):
+    timm = pytest.importorskip("timm")
+    path = tmp_path / "weights.safetensors"
+    random_weights(path, timm.create_model("resnet26d", num_classes=0))
+    with pytest.raises(ModelError, match="not those of that network"):
+        load_encoder(EncoderConfig(name=f"timm:resnet18={path}"))
+    with pytest.raises(ModelError, match=r"timm:no_such: could not be made .*list_models"):
+        load_encoder(EncoderConfig(name="timm:no_such"))
+
+
+def test_without_timm_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not there
+    with pytest.raises(ModelError, match="timm is not installed; pip install"):
+        load_encoder(EncoderConfig(name="timm:resnet18"))

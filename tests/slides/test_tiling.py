@@ -201,3 +201,17 @@ def test_blocks_can_be_taken_up_in_the_middle(tmp_path, tissue_pixels):
         every = [block.index for block in tiles.blocks()]
         assert every == [0, 1, 2, 3]
         assert [block.index for block in tiles.blocks(start=2)] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["jpeg-ycbcr-256-1-0.5", "jpeg-rgb-240-1-0.2282"])
+def test_any_tiles_can_be_read_again(name, tmp_path, tissue_pixels):
+    """In any order, close together or far apart, they are those of the pass over the slide."""
+    path = write_slide(tmp_path / "slide.svs", tissue_pixels, LAYOUTS[name])
+    known = read_tiles(path)
+    drawn = np.random.default_rng(0)
+    with open_slide(path) as reader:
+        tiles = tile_slide(reader, TilingConfig())
+        for count in (1, 3, len(known["coords"])):
+            chosen = drawn.permutation(len(known["coords"]))[:count]
+            found = tiles.read(known["coords"][chosen])
+            assert np.array_equal(found, known["pixels"][chosen])
