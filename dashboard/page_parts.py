@@ -6,7 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Literal, TypeVar, cast
 
 import pandas as pd
@@ -74,6 +77,14 @@ def frame(pages: Sequence[StreamlitPage]) -> None:
         _look_again(home)
     except CRPNetBenchError as error:
         st.error(str(error))
+    _prepare_further_pages()
+
+
+@cache
+def _prepare_further_pages() -> None:
+    """Import what the first page does without, once a server, while it is being read."""
+    names = ("crpnet_bench.evaluation", "crpnet_bench.reporting.survival_figures")
+    Thread(target=lambda: [import_module(name) for name in names], name="imports").start()
 
 
 def _home_argument() -> Path | None:

@@ -328,7 +328,8 @@ def patients(home: Home, name: str, *, with_excluded: bool = False) -> pd.DataFr
     Excluded patients (`excluded`, `reason`) are left out unless asked for.
     """
     frame = _rows(home, "patients", name, "true" if with_excluded else "NOT excluded")
-    extra = typed_frame([json.loads(text) for text in frame["extra"]])
+    known = {text: json.loads(text) for text in frame["extra"].unique()}  # mostly one and the same
+    extra = typed_frame([known[text] for text in frame["extra"]])
     return pd.concat([frame.drop(columns="extra"), extra], axis=1)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from crpnet_bench.config import EvaluationConfig
-from crpnet_bench.evaluation import evaluate
 from crpnet_bench.filters import select
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
@@ -25,6 +24,7 @@ from crpnet_bench.results import PREDICTION_COLUMNS, RunRecord
 __all__ = ["PatientSet", "RunData", "Sample", "run_data", "take"]
 
 _ORDER = ("validation", "test", "external", "train")
+_MetricRows = Mapping[tuple[str, float | None], Mapping[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class Sample:
     endpoint: str
     out_of_fold: bool
     _metrics: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+    _rows: dict[str, _MetricRows] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n(self) -> int:
@@ -182,6 +183,9 @@ class Sample:
     def metrics_of(self, model: str) -> pd.DataFrame:
         """The rows of one model; a page that shows one does not wait for the others."""
         if model not in self._metrics:
+            # Its imports take longer than a first page that shows none of these numbers.
+            from crpnet_bench.evaluation import evaluate  # noqa: PLC0415
+
             rows = self.predictions[self.predictions["model"] == model]
             outcomes = self.patients[["patient_id", "time", "status"]]
             table = evaluate(rows, outcomes, settings=self.settings)
@@ -193,11 +197,20 @@ class Sample:
         self, model: str, metric: str, horizon: float | None = None
     ) -> Mapping[Any, Any] | None:
         """One row of `metrics`, or None where the model has none."""
-        rows = self.metrics_of(model)
-        rows = rows[rows["metric"] == metric]
-        if horizon is not None:
-            rows = rows[rows["horizon_months"] == horizon]
-        return rows.iloc[0].to_dict() if len(rows) else None
+        if model not in self._rows:
+            self._rows[model] = _by_metric(self.metrics_of(model))
+        return self._rows[model].get((metric, horizon))
+
+
+def _by_metric(table: pd.DataFrame) -> _MetricRows:
+    """Rows by metric and horizon; a metric alone finds its first row."""
+    found: dict[tuple[str, float | None], Mapping[Any, Any]] = {}
+    for row in table.to_dict("records"):
+        horizon = row["horizon_months"]
+        found.setdefault((row["metric"], None), row)
+        if not pd.isna(horizon):
+            found[row["metric"], float(horizon)] = row
+    return found
 
 
 def run_data(home: Home, run_id: str) -> RunData:
@@ -216,7 +229,7 @@ def run_data(home: Home, run_id: str) -> RunData:
     names = [f"{cohort}@{version}" for cohort, version in pinned.itertuples(index=False)]
     endpoints = _endpoints(home, record)
     patients = {name: _patients(home, name, endpoints.get(name)) for name in names}
-    groups = {name: clinical_groups(patients[name], views.scores(home, name)) for name in names}
+    groups = {name: clinical_groups(patients[name], _score_groups(home, name)) for name in names}
     return RunData(record, predictions, patients, groups)
 
 
@@ -240,6 +253,13 @@ def _predictions(home: Home, run_id: str) -> pd.DataFrame:
 def _patients(home: Home, name: str, endpoint: str | None) -> pd.DataFrame:
     outcomes = views.outcomes(home, name, endpoint)[["patient_id", "time", "status"]]
     return views.patients(home, name).merge(outcomes, on="patient_id", how="inner")
+
+
+def _score_groups(home: Home, name: str) -> pd.DataFrame:
+    # Without the traces, which are many times as large.
+    sql = 'SELECT patient_id, score, "group" FROM scores WHERE cohort = ? AND version = ?'
+    cohort, _, version = name.partition("@")
+    return views.read(home, sql, [cohort, int(version)])
 
 
 def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:

@@ -14,7 +14,7 @@ from page_parts import (
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting import cohort_figures as figures
-from crpnet_bench.reporting.overview import baseline_shown, data_dictionary, event_free_table
+from crpnet_bench.reporting.cohort_tables import baseline_shown, data_dictionary, event_free_table
 from crpnet_bench.reporting.queries import cohort_flow, cohort_summary
 
 name = require_cohort()

@@ -18,10 +18,7 @@ from crpnet_bench.reporting.external import (
 )
 from crpnet_bench.reporting.overview import (
     attention_points,
-    baseline_shown,
     cohorts_table,
-    data_dictionary,
-    event_free_table,
     newest_results,
     runs_table,
 )
@@ -98,28 +95,6 @@ def test_zero_and_one_are_not_yes_and_no(home):
         for label in trace.x
     }
     assert labels == {"0", "1", "2"}
-
-
-def test_the_baseline_table_has_readable_names_and_p_values(home):
-    table, caption = baseline_shown(home, "drawn")
-    assert "WHO/ISUP grade" in set(table["Variable"])
-    assert "not adjusted" in caption
-    assert {"yes", "no"} <= set(table[""])
-
-
-def test_the_dictionary_names_column_unit_and_map(home):
-    table = data_dictionary(home, "drawn").set_index("Variable")
-    assert table.loc["tumor_size", "Unit"] == "cm"
-    assert json.loads(table.loc["necrosis", "Values"]) == {"yes": True, "no": False}
-
-
-def test_event_free_patients_are_counted_by_risk_group(home, data):
-    table = event_free_table(home, data.record.run_id)
-    sample = take(data, data.set_named("validation"))
-    row = table[(table["Patients"] == "Validation") & (table["Risk group"] == "low")].iloc[0]
-    low = sample.of_model("crpnet").query("risk_group == 'low'")
-    assert row["n"] == len(low)
-    assert row["Event-free"] == int((low["status"] != 1).sum())
 
 
 # ---------------------------------------------------------------- external

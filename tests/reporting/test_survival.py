@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from crpnet_bench.errors import InputError
-from crpnet_bench.reporting.groupings import CUT_OFFS, by_risk, by_variable
+from crpnet_bench.reporting.groupings import CUT_OFFS, Grouping, by_risk, by_variable
 from crpnet_bench.reporting.run_data import take
 from crpnet_bench.reporting.survival import group_survival, incidence_by_group, risk_table
 from crpnet_bench.reporting.survival_figures import incidence_figure, kaplan_meier_figure
@@ -155,3 +155,18 @@ def test_levels_come_from_good_to_bad(sample):
     assert isinstance(by_variable(sample, "T stage").table, pd.DataFrame)
     with pytest.raises(InputError, match="no grouping"):
         by_variable(sample, "T stages of yesterday")
+
+
+def test_a_thinned_curve_stays_within_a_pixel_and_the_data_keep_every_time():
+    rng = np.random.default_rng(4)
+    time, event = rng.exponential(60, 8000), rng.random(8000) < 0.5
+    table = pd.DataFrame({"time": time, "status": event.astype(int), "group": "all"})
+    found = group_survival(Grouping("x", table, ("all",)))
+    figure = kaplan_meier_figure(found, "x", "RFS")
+    curve = found.curves["all"]
+    drawn = next(trace for trace in figure.plot.data if trace.line.shape == "hv")
+    at = np.searchsorted(drawn.x, curve.time[curve.time <= drawn.x[-1]], side="right") - 1
+    shown = np.asarray(drawn.y, dtype=float)[at] / 100
+    assert len(drawn.x) < len(curve.time) / 3
+    assert np.abs(shown - curve.survival[: len(at)]).max() < 0.0005
+    assert len(figure.data) == len(curve.time)
