@@ -23,6 +23,7 @@ __all__ = [
     "IMPORTED",
     "EncoderConfig",
     "EvaluationConfig",
+    "FineTuningConfig",
     "ModelConfig",
     "RunConfig",
     "Settings",
@@ -127,6 +128,12 @@ class ModelConfig(Settings):
     standardize: bool = Field(
         True, description="features minus mean, over standard deviation, of the training tiles"
     )
+    horizon_months: float = Field(
+        60.0, gt=0, description="of the heads -ipcw and -observed: recurrence by then"
+    )
+    hazard_bins: int = Field(
+        4, ge=1, description="intervals of the head -hazard, at quantiles of the event times"
+    )
 
 
 class TrainConfig(Settings):
@@ -146,6 +153,27 @@ class TrainConfig(Settings):
     threads: int = Field(2, ge=1, description="CPU threads of a fit")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the attention layer's product; auto: bfloat16 where it is fast"
+    )
+
+
+class FineTuningConfig(Settings):
+    """How crpnet-finetuned trains on the tiles themselves; what else it needs is in [train]."""
+
+    trainable: Literal["all", "last-stage", "none"] = Field(
+        "last-stage", description="of the encoder; none: augmented tiles, but fixed weights"
+    )
+    encoder_learning_rate: float = Field(
+        1e-5, gt=0, description="of the encoder; attention and classifier take train.learning_rate"
+    )
+    iterations: int = Field(300, ge=1, description="optimizer steps")
+    tiles_per_bag: int = Field(
+        64, ge=1, description="tiles drawn from each bag of a step, anew in each step"
+    )
+    chunk_tiles: int = Field(
+        32, ge=1, description="tiles encoded at a time; memory follows it, whatever the bag"
+    )
+    strength: float = Field(
+        1.0, ge=0, description="of noise, free rotation and stain jitter; 0 leaves flips and turns"
     )
 
 
@@ -190,6 +218,7 @@ class RunConfig(Settings):
     encoder: EncoderConfig = EncoderConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    fine_tuning: FineTuningConfig = FineTuningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @pydantic.model_validator(mode="after")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from crpnet_bench.benchmark.attention import ATTENTION_FILE, attention_table
@@ -33,7 +32,7 @@ from crpnet_bench.results import (
     write_table,
 )
 
-__all__ = ["Fold", "FoldResult", "fit_fold", "read_fold", "read_locked"]
+__all__ = ["Fold", "FoldResult", "fit_fold", "lose_fold", "read_fold", "read_locked"]
 
 _MODEL = "model"
 # Derived seeds: 0 the final fit, 1 the fits of the inner folds, 2 who is in which inner fold.
@@ -75,12 +74,14 @@ class FoldResult:
         predictions: rows of the `predictions` table, without the run's own columns.
         title, notes: the fitted model's words about itself.
         failure: why there is no fit; None when there is one.
+        lost: the failure is the machines', not the model's: going on with the run tries again.
     """
 
     predictions: pd.DataFrame
     title: str
     notes: tuple[str, ...] = ()
     failure: str | None = None
+    lost: bool = False
 
 
 def fit_fold(
@@ -122,10 +123,29 @@ def fit_fold(
         result = _finish(fitted, held_out, data, fold, folder, seed)
     except ModelError as error:
         result = _failed(model, data, fold, seed, str(error))
-    write_table(result.predictions, folder / "predictions.parquet")
-    done = {"title": result.title, "notes": list(result.notes), "failure": result.failure}
-    write_atomically(folder / "done.json", json.dumps(done, indent=2).encode())
+    _write(result, folder)
     return result
+
+
+def lose_fold(
+    model: RiskModel | Fusion, data: CohortData, fold: Fold, folder: Path, *, seed: int, reason: str
+) -> FoldResult:
+    """Record a fold whose computation was lost, as one that failed; arguments as in `fit_fold`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = replace(_failed(model, data, fold, seed, reason), lost=True)
+    _write(result, folder)
+    return result
+
+
+def _write(result: FoldResult, folder: Path) -> None:
+    write_table(result.predictions, folder / "predictions.parquet")
+    done = {
+        "title": result.title,
+        "notes": list(result.notes),
+        "failure": result.failure,
+        "lost": result.lost,
+    }
+    write_atomically(folder / "done.json", json.dumps(done, indent=2).encode())
 
 
 def read_fold(folder: Path) -> FoldResult | None:
@@ -139,6 +159,7 @@ def read_fold(folder: Path) -> FoldResult | None:
         title=done["title"],
         notes=tuple(done["notes"]),
         failure=done["failure"],
+        lost=done.get("lost", False),  # runs of an older version do not say
     )
 
 
@@ -201,7 +222,9 @@ def _finish(
     seed: int,
 ) -> FoldResult:
     """Lock what is learned from the out-of-fold risks, then predict everybody."""
-    locked = lock(held_out)
+    if data.outcomes is None:
+        raise ModelError(f"{fitted.name}: the training patients have no outcomes")
+    locked = lock(held_out, data.outcomes["label"])
     fitted.save(folder / _MODEL)
     _write_locked(locked, folder)
     if isinstance(fitted, BagModel):
@@ -216,7 +239,11 @@ def _finish(
     table = pd.concat(parts, ignore_index=True).assign(
         model=fitted.name, repeat=fold.repeat, fold=fold.fold, seed=seed
     )
-    return FoldResult(conform(table, PREDICTION_COLUMNS), fitted.title, fitted.notes)
+    return FoldResult(
+        conform(table, PREDICTION_COLUMNS),
+        fitted.title,
+        (*fitted.notes, *locked.notes(fitted.name)),
+    )
 
 
 def _predict(
@@ -236,13 +263,7 @@ def _label(predicted: pd.DataFrame, role: str, *, in_sample: bool) -> pd.DataFra
 
 
 def _write_locked(locked: Locked, folder: Path) -> None:
-    values = {
-        "cutoff": locked.cutoff if np.isfinite(locked.cutoff) else None,
-        "risk_sd": locked.risk_sd if np.isfinite(locked.risk_sd) else None,
-        "threshold": locked.threshold,
-        "learned_on": "out-of-fold risks of the training patients",
-    }
-    write_atomically(folder / "locked.json", json.dumps(values, indent=2).encode())
+    write_atomically(folder / "locked.json", json.dumps(locked.as_json(), indent=2).encode())
 
 
 def read_locked(folder: Path) -> Locked:
@@ -252,18 +273,9 @@ def read_locked(folder: Path) -> Locked:
         ModelError: the file is not there or does not hold what it should.
     """
     try:
-        values = json.loads((folder / "locked.json").read_text(encoding="utf-8"))
-        return Locked(
-            cutoff=_number(values["cutoff"]),
-            risk_sd=_number(values["risk_sd"]),
-            threshold=float(values["threshold"]),
-        )
+        return Locked.from_json(json.loads((folder / "locked.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: what was locked cannot be read ({error})") from error
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _failed(

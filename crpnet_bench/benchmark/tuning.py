@@ -19,7 +19,7 @@ from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.base import CohortData, FittedModel, RiskModel
 from crpnet_bench.models.catalogue import build_model
-from crpnet_bench.models.networks import FittedNetwork
+from crpnet_bench.models.fitted_networks import FittedNetwork
 from crpnet_bench.progress import Progress, SilentProgress
 from crpnet_bench.stats.concordance import concordance_index
 

@@ -132,7 +132,8 @@ def _write_attention(fits: list[_Fit], data: CohortData, folder: Path) -> None:
 
 
 def _mean(fits: list[_Fit], data: CohortData) -> pd.DataFrame:
-    frames = [fit.fitted.predict(data) for fit in fits]
+    # A link from risk to probability belongs to its fold: apply it before the mean.
+    frames = [fit.locked.apply(fit.fitted.predict(data)) for fit in fits]
     reasons: dict[str, str] = {}
     for frame in frames:
         for patient, row in frame[frame["status"] != "ok"].iterrows():

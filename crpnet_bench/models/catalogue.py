@@ -15,8 +15,10 @@ from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
 from crpnet_bench.models.clinical_variables import KARAKIEWICZ_VARIABLES
 from crpnet_bench.models.cox_clinical import COX_CLINICAL_KIND, ClinicalCox, load_clinical_cox
 from crpnet_bench.models.cox_model import COX_KIND, CoxModel, load_cox
+from crpnet_bench.models.fitted_networks import NETWORK_KIND, load_network
 from crpnet_bench.models.forest import FOREST_KIND, ForestModel, load_forest
-from crpnet_bench.models.networks import NETWORK_KIND, NetworkModel, load_network
+from crpnet_bench.models.heads import HEADS
+from crpnet_bench.models.networks import NetworkModel
 from crpnet_bench.models.score_model import SCORE_KIND, ScoreModel, load_score
 from crpnet_bench.models.site_model import SITE_KIND, SiteModel, load_site
 from crpnet_bench.scores.catalogue import SCORES
@@ -26,8 +28,12 @@ __all__ = ["MODELS", "build_model", "load_fitted", "model_names", "needs_bags"]
 Builder = Callable[[RunConfig, str], RiskModel]
 
 
-def _network(name: str, title: str, pool: str) -> Builder:
-    return lambda config, device: NetworkModel(name, title, pool, config, device)
+def _network(name: str, title: str, pool: str, head: str) -> Builder:
+    def build(config: RunConfig, device: str) -> RiskModel:
+        full_title = title + HEADS[head].title(config.model)
+        return NetworkModel(name, full_title, pool, config, device, head)
+
+    return build
 
 
 def _score(name: str, title: str) -> Builder:
@@ -61,10 +67,19 @@ _OTHER_SCORES = {
     "oracle": "Oracle: true linear predictor (synthetic cohorts only)",
 }
 
+# Title and pool of each network; with every head it is a model of its own: `crpnet-cox`.
+_NETWORKS = {
+    "crpnet": ("CRPNet", "attention"),
+    "meanpool": ("Mean pooling, same classifier", "mean"),
+    "maxpool": ("Max pooling, same classifier", "max"),
+}
+
 MODELS: Mapping[str, Builder] = {
-    "crpnet": _network("crpnet", "CRPNet", "attention"),
-    "meanpool": _network("meanpool", "Mean pooling, same classifier", "mean"),
-    "maxpool": _network("maxpool", "Max pooling, same classifier", "max"),
+    **{
+        name + kind.suffix: _network(name + kind.suffix, title, pool, head)
+        for name, (title, pool) in _NETWORKS.items()
+        for head, kind in HEADS.items()
+    },
     "t_stage": _variable("t_stage", "T stage alone (T1 to T4)", "pT"),
     "grade": _variable("grade", "Nuclear grade alone (1 to 4)", "grade"),
     "necrosis": _variable("necrosis", "Necrosis alone (absent, present)", "necrosis"),

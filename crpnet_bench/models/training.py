@@ -22,6 +22,7 @@ from torch import Tensor
 
 from crpnet_bench.config import TrainConfig
 from crpnet_bench.errors import ModelError
+from crpnet_bench.models.accumulation import accumulate
 from crpnet_bench.models.base import Bag
 from crpnet_bench.models.crpnet import BagNetwork
 from crpnet_bench.models.heads import Head
@@ -185,6 +186,7 @@ class TileStore:
         self._rows = [len(bag) * (1 + bag.view_count) for bag in bags]
         self._resident: list[Tensor] | None = None
         self._everything: Tensor | None = None
+        self._buffer: Tensor | None = None
         item = torch.empty((), dtype=dtype).element_size()
         room = self._room() if resident_bytes is None else resident_bytes
         if sum(self._rows) * network.shape.dimension * item <= room:
@@ -216,19 +218,27 @@ class TileStore:
     def pack(
         self, chosen: Sequence[int], drawn: Sequence[NDArray[np.int64]] | None = None
     ) -> Tensor:
-        """The tiles of these bags end to end, (tiles, dimension).
+        """The tiles of these bags end to end, (tiles, dimension); valid until the next call.
 
         Args:
             chosen: the bags.
             drawn: for each of them the version of each tile, as `ViewDraws.draw` gives it.
         """
         if drawn is not None:
-            return torch.cat([self._drawn(*one) for one in zip(chosen, drawn, strict=True)])
+            return self._join([self._drawn(*one) for one in zip(chosen, drawn, strict=True)])
         if self._resident is None or self._everything is None:
-            return torch.cat([self._read(self._bags[bag].features) for bag in chosen])
-        if len(chosen) == len(self._resident) and list(chosen) == list(range(len(chosen))):
-            return self._everything
-        return torch.cat([self._resident[bag] for bag in chosen])
+            return self._join([self._read(self._bags[bag].features) for bag in chosen])
+        first, last = chosen[0], chosen[-1]
+        if list(chosen) == list(range(first, last + 1)):
+            return self._everything[sum(self._rows[:first]) : sum(self._rows[: last + 1])]
+        return self._join([self._resident[bag] for bag in chosen])
+
+    def _join(self, parts: Sequence[Tensor]) -> Tensor:
+        # Into the same memory each time: fresh pages for each chunk cost more than the copy.
+        rows = sum(len(part) for part in parts)
+        if self._buffer is None or len(self._buffer) < rows:
+            self._buffer = parts[0].new_empty((rows, parts[0].shape[1]))
+        return torch.cat(parts, out=self._buffer[:rows])
 
 
 def _all_versions(bag: Bag) -> NDArray[Any]:
@@ -341,19 +351,16 @@ def _accumulate(
 ) -> Tensor:
     """Add the gradient of the batch's mean loss; returns that loss, (members,)."""
     lengths = [store.lengths[bag] for bag in batch]
-    chunks = [list(range(len(batch)))] if head.joint else pack(lengths, config.tile_budget)
-    total = torch.zeros(network.members, device=targets.device)
-    for chunk in chunks:
-        chosen = batch[chunk]
-        keep = None if masks is None else masks[chunk].to(targets.device)
+
+    def forward(chunk: Sequence[int]) -> Tensor:
+        keep = None if masks is None else masks[list(chunk)].to(targets.device)
         versions = None if drawn is None else [drawn[position] for position in chunk]
-        tiles = store.pack(chosen.tolist(), versions)
-        outputs = network(tiles, [lengths[position] for position in chunk], keep)
-        loss = head.loss(outputs, targets[torch.from_numpy(chosen)]) / len(batch)
-        # The members' losses share no parameter: the gradient of their sum is each one's own.
-        loss.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        total += loss.detach()
-    return total
+        tiles = store.pack([int(batch[position]) for position in chunk], versions)
+        outputs: Tensor = network(tiles, [lengths[position] for position in chunk], keep)
+        return outputs
+
+    chunks = pack(lengths, config.tile_budget)
+    return accumulate(forward, chunks, targets[torch.from_numpy(batch)], head)
 
 
 def _note(losses: Sequence[Tensor]) -> str:

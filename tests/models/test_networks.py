@@ -16,6 +16,7 @@ from crpnet_bench.models.catalogue import MODELS, build_model, load_fitted, need
 from crpnet_bench.progress import SilentProgress
 
 NETWORKS = ["crpnet", "meanpool", "maxpool"]
+HEADS_OF_THEIR_OWN = ["-cox", "-hazard", "-ipcw", "-observed"]
 
 
 def fit(name, data, config, seed=1):
@@ -105,7 +106,7 @@ def test_pools_without_attention(name, training, validation, run_config):
     assert first["risk"] == pytest.approx(outputs[1] - outputs[0], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *(f"crpnet{head}" for head in HEADS_OF_THEIR_OWN)])
 def test_a_checkpoint_predicts_the_same_bytes(name, tmp_path, training, validation, run_config):
     fitted = fit(name, training, run_config())
     fitted.save(tmp_path / "model")
@@ -214,6 +215,95 @@ def test_a_spoilt_checkpoint_is_refused(spoil, message, crpnet, tmp_path):
 
 
 def test_names_of_models():
-    assert {name for name in MODELS if needs_bags(name)} == set(NETWORKS)
+    networks = {name + head for name in NETWORKS for head in ("", *HEADS_OF_THEIR_OWN)}
+    assert networks <= {name for name in MODELS if needs_bags(name)}
     with pytest.raises(ConfigError, match="did you mean 'crpnet'"):
         needs_bags("crpnte")
+    with pytest.raises(ConfigError, match="did you mean 'meanpool-cox'"):
+        needs_bags("meanpol-cox")
+
+
+@pytest.mark.parametrize("head", HEADS_OF_THEIR_OWN)
+def test_other_heads_give_a_risk_and_leave_the_probability_open(
+    head, training, validation, run_config
+):
+    fitted = fit(f"crpnet{head}", training, run_config())
+    predicted, members = fitted.predict(validation), fitted.members(validation)
+    assert np.isfinite(predicted["risk"]).all()
+    assert predicted["probability"].isna().all()
+    assert members["probability"].isna().all()
+    assert predicted["risk"].nunique() == len(validation)
+    first = validation.bags[validation.patient_ids[0]]
+    looked = fitted.attention(first)
+    assert looked.tile_logit.shape == (len(first),)
+    assert looked.tile_logit.dtype == np.float32
+
+
+@pytest.mark.parametrize("head", ["-cox", "-hazard"])
+def test_positive_tiles_speak_for_a_risk_above_the_average_training_patient(
+    head, training, run_config
+):
+    fitted = fit(f"crpnet{head}", training, run_config())
+    whole = fitted.members(training).groupby("member")["risk"].mean()
+    patient = training.patient_ids[0]
+    found = fitted.attention(training.bags[patient])
+    one = replace(
+        training.bags[patient],
+        **{
+            key: getattr(training.bags[patient], key)[:1] for key in ("features", "slide", "coords")
+        },
+    )
+    alone = replace(training.take([patient]), bags={patient: one})
+    risk = fitted.members(alone).set_index("member")["risk"]
+    np.testing.assert_allclose(found.member_tile_logit[:, 0], risk - whole, atol=1e-5)
+
+
+def test_a_cox_risk_is_zero_for_the_average_training_patient(training, run_config):
+    fitted = fit("crpnet-cox", training, run_config())
+    members = fitted.members(training).groupby("member")["risk"].mean()
+    np.testing.assert_allclose(members, 0, atol=1e-6)
+
+
+def test_titles_say_what_was_learned(run_config):
+    config = run_config()
+    titles = {head: build_model(f"crpnet{head}", config).title for head in HEADS_OF_THEIR_OWN}
+    assert titles["-cox"] == "CRPNet, Cox head"
+    assert titles["-hazard"] == "CRPNet, hazard head"
+    assert titles["-ipcw"] == "CRPNet, recurrence by 60 months, censoring-weighted"
+    assert "biased" in titles["-observed"]
+
+
+def test_patients_without_a_label_by_the_horizon_are_named(training, run_config):
+    first = training.patient_ids[0]
+    bags = {key: bag for key, bag in training.bags.items() if key != first}
+    data = replace(training, bags=bags, bag_reasons={first: "no tissue"})
+    fitted = fit("crpnet-observed", data, run_config())
+    outcomes = training.outcomes
+    early = outcomes.index[(outcomes["status"] == 0) & (outcomes["time"] <= 60)].drop(
+        first, errors="ignore"
+    )
+    assert set(fitted.left_out) == {first, *early}
+    assert fitted.left_out[first] == "no tissue"
+    assert fitted.card.training_bags == len(data) - 1 - len(early)
+    assert fit("crpnet-ipcw", data, run_config()).left_out == {first: "no tissue"}
+
+
+def test_a_checkpoint_of_before_the_heads_had_a_state_is_read(crpnet, validation, tmp_path):
+    crpnet.save(tmp_path)
+    path = tmp_path / "model.json"
+    description = json.loads(path.read_text())
+    del description["state"]["card"]["head_state"]
+    path.write_text(json.dumps(description))
+    pd.testing.assert_frame_equal(
+        load_fitted(tmp_path).predict(validation), crpnet.predict(validation), check_exact=True
+    )
+
+
+def test_a_head_state_that_does_not_fit_is_refused(crpnet, tmp_path):
+    crpnet.save(tmp_path)
+    path = tmp_path / "model.json"
+    description = json.loads(path.read_text())
+    description["state"]["card"]["head_state"] = {"ends": [1.0]}
+    path.write_text(json.dumps(description))
+    with pytest.raises(ModelError, match="does not fit this program"):
+        load_fitted(tmp_path)

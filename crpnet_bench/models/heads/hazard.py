@@ -1,0 +1,136 @@
+"""Discrete-time hazards as a loss: in each interval the chance of an event for who reached it.
+
+The intervals end at quantiles of the training patients' event times, so that each holds about as
+many events. A patient who is censored within an interval counts as having survived it from its
+middle on (Gensheimer and Narasimhan 2019); one censored after the last event survived them all.
+
+References:
+    Brown CC (1975). Biometrics 31:863-872. Gensheimer MF, Narasimhan B (2019). PeerJ 7:e6257.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+from torch.nn import functional
+
+from crpnet_bench.config import RunConfig
+from crpnet_bench.models.base import CohortData
+from crpnet_bench.models.heads.base import Lesson, follow_up
+from crpnet_bench.stats.inputs import Bools, Floats, Ints
+
+__all__ = ["HazardHead", "interval_ends", "intervals_survived", "learn_hazard"]
+
+
+def interval_ends(event_time: Floats, count: int) -> Floats:
+    """Ends of up to `count` intervals, at quantiles of these times, each a time of an event.
+
+    >>> interval_ends(np.array([2.0, 4.0, 4.0, 9.0]), 2)
+    array([4., 9.])
+    """
+    shares = np.arange(1, count + 1) / count
+    return np.unique(np.quantile(event_time, shares, method="inverted_cdf")).astype(np.float64)
+
+
+def intervals_survived(time: Floats, event: Bools, ends: Floats) -> Ints:
+    """How many intervals each patient survived; an event falls into the next one, (patients,).
+
+    An interval holds its end, not its start.
+    """
+    middles = (np.concatenate(([0.0], ends[:-1])) + ends) / 2
+    of_events = np.searchsorted(ends, time, side="left")
+    of_censored = np.searchsorted(middles, time, side="right")
+    return np.where(event, of_events, of_censored).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class HazardHead:
+    """One output an interval, the log-odds of an event in it; deaths without event are censored.
+
+    The members' survival curves are averaged. The risk is minus the sum of the curve over the
+    ends of the intervals, hence minus the mean number of intervals that such a patient survives:
+    the restricted mean survival time, with events as the clock.
+
+    Attributes:
+        ends: of the intervals, months.
+        reference: mean risk over the training bags, a number a member.
+    """
+
+    ends: tuple[float, ...]
+    reference: tuple[float, ...] = ()
+    name: ClassVar[str] = "discrete-time hazard"
+    joint: ClassVar[bool] = False
+    relative: ClassVar[bool] = True
+
+    @property
+    def outputs(self) -> int:
+        """One an interval."""
+        return len(self.ends)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood summed over the bags, (members,).
+
+        Args:
+            outputs: (bags, members, intervals).
+            targets: intervals survived, and 1 where the next one holds an event, (bags, 2).
+        """
+        survived, event = targets[:, :1], targets[:, 1:] > 0
+        interval = torch.arange(outputs.shape[2], device=outputs.device)
+        passed = (interval < survived).unsqueeze(1)  # (bags, 1, intervals)
+        struck = (event & (interval == survived)).unsqueeze(1)
+        # -log(1 - hazard) is softplus(output), -log(hazard) is softplus(-output).
+        each = functional.softplus(outputs) * passed + functional.softplus(-outputs) * struck
+        return each.sum((0, 2))
+
+    def centred(self, outputs: Floats) -> Self:
+        """The head with the members' mean risks."""
+        mean = self.member_risks(outputs).mean(axis=0)
+        return replace(self, reference=tuple(float(value) for value in mean))
+
+    def member_risks(self, outputs: Floats) -> Floats:
+        """Minus the mean number of intervals survived, by each member, (bags, members)."""
+        return -self._survival(outputs).sum(axis=2)
+
+    def risk(self, outputs: Floats) -> Floats:
+        """Minus the mean number of intervals survived, of the mean survival curve, (bags,)."""
+        return -self._survival(outputs).mean(axis=1).sum(axis=1)
+
+    def member_probabilities(self, outputs: Floats) -> Floats:
+        """NaN: the curve ends at the last event, follow-up does not; (bags, members)."""
+        return np.full(outputs.shape[:2], np.nan)
+
+    def tile_logits(self, outputs: Floats) -> Floats:
+        """Risk, were the bag that tile alone, minus that of the average training patient."""
+        return self.member_risks(outputs) - np.array(self.reference)
+
+    def _survival(self, outputs: Floats) -> Floats:
+        """Survival at the end of each interval, (bags, members, intervals)."""
+        steps = special.log_expit(-outputs.astype(np.float64))
+        return np.asarray(np.exp(np.cumsum(steps, axis=2)))
+
+
+def learn_hazard(data: CohortData, patients: Sequence[str], name: str, config: RunConfig) -> Lesson:
+    """Intervals survived and event of all patients, (patients, 2).
+
+    Raises:
+        ModelError: outcomes that cannot be used, or no event.
+    """
+    time, status = follow_up(data, patients, name)
+    event = status == 1
+    asked = config.model.hazard_bins
+    ends = interval_ends(time[event], asked)
+    survived = intervals_survived(time, event, ends)
+    told = ", ".join(f"{end:g}" for end in ends)
+    few = f", {asked} were asked for but event times are tied or few" if len(ends) < asked else ""
+    return Lesson(
+        HazardHead(tuple(float(end) for end in ends)),
+        patients,
+        torch.from_numpy(np.column_stack([survived, event]).astype(np.int64)),
+        notes=(f"hazard intervals end at {told} months{few}",),
+    )
