@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,30 @@ from crpnet_bench.models.base import Bag
 from crpnet_bench.slides.features import read_features
 from crpnet_bench.slides.packed import pack_bags
 
-__all__ = ["PACK_ABOVE", "SlideFiles", "read_bags"]
+__all__ = ["PACK_ABOVE", "BagSource", "SlideFiles", "read_bags"]
 
 SlideFiles = Sequence[tuple[str, Path]]
 """The slides of a patient: identity and feature file."""
 
 PACK_ABOVE = 2 * 1024**3
 """Bytes of feature files above which a cohort is packed and memory-mapped."""
+
+
+@dataclass(frozen=True)
+class BagSource:
+    """Where the bags of a cohort lie; small enough to be sent to another machine.
+
+    Attributes:
+        files: slides with features, by patient.
+        pack: folder of the pack.
+    """
+
+    files: Mapping[str, SlideFiles]
+    pack: Path
+
+    def read(self) -> dict[str, Bag]:
+        """The bags, as `read_bags` gives them."""
+        return read_bags(self.files, self.pack)
 
 
 def read_bags(

@@ -4,21 +4,24 @@ Each slide ends as an outcome: done, no tiles, or failed with its reason and rem
 never stops another. Readers tile slides and put blocks into a bounded queue; the encoder takes
 them, so it never waits while a reader is ahead, and memory holds a few blocks whatever the
 slides' size. Finished slides are skipped, an interrupted slide goes on at its next block.
+On a cluster each slide is a task of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crpnet_bench.benchmark.engines import Engine, Job, LocalEngine, Shared
 from crpnet_bench.benchmark.read_ahead import (
     BlockRead,
     Event,
@@ -107,6 +110,7 @@ def extract_features(
     device: str = "cpu",
     workers: int = 1,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> list[SlideOutcome]:
     """Tile and encode slides; one outcome a slide, in the order given.
 
@@ -116,23 +120,94 @@ def extract_features(
         tiling: scale, tile size, threshold.
         encoder_config: which encoder, how.
         device: where the encoder runs.
-        workers: slides read at a time.
+        workers: slides read at a time, in each task.
         progress: shows slides, tiles a second and the time left.
+        engine: where slides are tiled and encoded; here if None.
 
     Raises:
         ModelError: the encoder cannot be loaded or one tile does not fit into memory.
+        RunError: features cannot be written.
     """
     if encoder_config.name.startswith(IMPORTED):
         return [_imported(job, feature_root, encoder_config.name) for job in slides]
-    encoder = load_encoder(encoder_config, device)
-    folder = feature_folder(feature_root, tiling, encoder)
+    engine = engine or LocalEngine()
+    encoder = Shared(partial(load_encoder, encoder_config, device))
+    encode = partial(_encode_slides, feature_root, tiling, encoder, workers)
+    jobs = _one_each(slides, encode) if engine.side_by_side else [_together(slides, encode)]
+    with _writing(feature_root):
+        feature_root.mkdir(parents=True, exist_ok=True)
+    done = engine.run(
+        jobs, feature_root, description="features", progress=progress or SilentProgress()
+    )
+    return [outcome for job in jobs for outcome in done[job.name]]
+
+
+_Encode = Callable[[Sequence[SlideJob], Progress], list[SlideOutcome]]
+
+
+def _together(slides: Sequence[SlideJob], encode: _Encode) -> Job[list[SlideOutcome]]:
+    """All slides as one task, the next ones read while one is encoded."""
+    return Job("slides", partial(encode, slides), partial(_lost, slides), gpu=True)
+
+
+def _one_each(slides: Sequence[SlideJob], encode: _Encode) -> list[Job[list[SlideOutcome]]]:
+    """A task a slide. Of slides that may be copies, each waits for the one before it.
+
+    Two tasks must not write one feature file; the second finds it finished.
+    """
+    jobs = []
+    last: dict[Hashable, str] = {}
+    for number, slide in enumerate(slides):
+        name = f"slide {number + 1}, {slide.path.name}"
+        content = slide.slide_id or _size(slide.path)
+        after = (last[content],) if content in last else ()
+        last[content] = name
+        one = [slide]
+        jobs.append(Job(name, partial(encode, one), partial(_lost, one), after, gpu=True))
+    return jobs
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; files of different size are no copies."""
     try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _lost(slides: Sequence[SlideJob], reason: str) -> list[SlideOutcome]:
+    """What stands for slides whose computation was lost."""
+    remedy = "look into the machines' logs, then run again"
+    return [
+        SlideOutcome(slide.slide_id or "", slide.patient_id, slide.path, "failed", reason, remedy)
+        for slide in slides
+    ]
+
+
+def _encode_slides(
+    feature_root: Path,
+    tiling: TilingConfig,
+    shared: Shared[Encoder],
+    workers: int,
+    slides: Sequence[SlideJob],
+    progress: Progress,
+) -> list[SlideOutcome]:
+    """Tile and encode slides here."""
+    encoder = shared.get()
+    folder = feature_folder(feature_root, tiling, encoder)
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            (progress or SilentProgress()).task("features", len(slides), "slides") as task,
+            progress.task("features", len(slides), "slides") as task,
             closing(read_ahead(slides, folder, tiling, workers)) as events,
         ):
             return _collect(events, encoder, _Speed(task))
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"features cannot be written to {folder}: {error.strerror or error}; free space or "

@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from crpnet_bench.benchmark.bags import SlideFiles, read_bags
+from crpnet_bench.benchmark.bags import BagSource, SlideFiles
 from crpnet_bench.benchmark.builtin import ensure_cohort
+from crpnet_bench.benchmark.engines import Engine, LocalEngine
 from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_features
 from crpnet_bench.benchmark.fold import Fold
 from crpnet_bench.benchmark.line_up import expand, make_model, reads_tiles
+from crpnet_bench.benchmark.outcomes import read_outcomes
 from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
 from crpnet_bench.errors import InputError, NotFoundError, did_you_mean
 from crpnet_bench.home import Home
@@ -37,7 +39,6 @@ __all__ = [
     "outcome_table",
     "plan_run",
     "planted_truth",
-    "read_outcomes",
     "store_outcomes",
     "with_outcomes",
 ]
@@ -82,13 +83,15 @@ class RunInputs:
 
     Attributes:
         data: all included patients.
-        outcomes: `patient_id`, `time` (months), `status`.
+        bags: where their bags were read.
+        outcomes: `patient_id`, `time` (months), `status`, `site`.
         slides: one row a slide, with what became of it.
         slide_failures: one line a slide that could not be used.
         without_outcome: included patients whose endpoint is not recorded; left out.
     """
 
     data: CohortData
+    bags: BagSource
     outcomes: pd.DataFrame
     slides: pd.DataFrame
     slide_failures: tuple[str, ...]
@@ -146,29 +149,37 @@ def _endpoint(record: views.CohortRecord, asked: str | None) -> str:
 
 
 def gather_inputs(
-    home: Home, config: RunConfig, plan: RunPlan, *, device: str, progress: Progress
+    home: Home,
+    config: RunConfig,
+    plan: RunPlan,
+    *,
+    device: str,
+    progress: Progress,
+    engine: Engine | None = None,
 ) -> RunInputs:
     """Extract what features are missing; read patients, scores, bags and outcomes."""
     record = plan.cohort
     slides: tuple[SlideOutcome, ...] = ()
     if reads_tiles(plan.asked, config):
         slides = extract_cohort(
-            home, record, config.tiling, config.encoder, device=device, progress=progress
+            home,
+            record,
+            config.tiling,
+            config.encoder,
+            device=device,
+            progress=progress,
+            engine=engine,
         )
     data = cohort_data(home, record, slides, planted_truth(record))
-    outcomes = read_outcomes(home, record, plan.endpoint)
+    outcomes = read_outcomes(home, record.pinned, plan.endpoint)
     return RunInputs(
         data=with_outcomes(data, outcomes),
+        bags=_bag_source(home, record, slides, data.patient_ids)[0],
         outcomes=outcomes,
         slides=outcome_table(slides),
         slide_failures=failure_lines(slides),
         without_outcome=tuple(sorted(set(data.patient_ids) - set(outcomes["patient_id"]))),
     )
-
-
-def read_outcomes(home: Home, record: views.CohortRecord, endpoint: str) -> pd.DataFrame:
-    """`patient_id`, `time` (months), `status` of the included patients."""
-    return views.outcomes(home, record.pinned, endpoint)[["patient_id", "time", "status"]]
 
 
 def with_outcomes(data: CohortData, outcomes: pd.DataFrame) -> CohortData:
@@ -195,6 +206,7 @@ def extract_cohort(
     device: str,
     workers: int = 1,
     progress: Progress,
+    engine: Engine | None = None,
 ) -> tuple[SlideOutcome, ...]:
     """Features of all slides of a registered cohort; outcomes go into the registry.
 
@@ -208,6 +220,7 @@ def extract_cohort(
         device=device,
         workers=workers,
         progress=progress,
+        engine=engine or LocalEngine(),
     )
     store_outcomes(home, record, outcomes)
     return tuple(outcomes)
@@ -302,15 +315,14 @@ def cohort_data(
     """
     patients = views.patients(home, record.pinned).set_index("patient_id")
     patients.index = patients.index.astype(object)
-    usable, why_not = _usable_slides(slides, list(patients.index))
-    fingerprint = _feature_fingerprint(slides)
+    source, why_not = _bag_source(home, record, slides, list(patients.index))
     return CohortData(
         patients=patients,
         scores=_scores(home, record, patients.index, truth),
-        bags=read_bags(usable, home.features / fingerprint / "packed" / record.pinned),
+        bags=source.read(),
         bag_reasons=why_not,
         cohort=record.name,
-        feature_fingerprint=fingerprint,
+        feature_fingerprint=_feature_fingerprint(slides),
     )
 
 
@@ -337,20 +349,27 @@ def planted_truth(record: views.CohortRecord) -> pd.Series[Any] | None:
     return table["histology_linear_predictor"]
 
 
-def _usable_slides(
-    slides: Sequence[SlideOutcome], patients: Sequence[str]
-) -> tuple[dict[str, SlideFiles], dict[str, str]]:
+def _bag_source(
+    home: Home,
+    record: views.CohortRecord,
+    slides: Sequence[SlideOutcome],
+    patients: Sequence[str],
+) -> tuple[BagSource, dict[str, str]]:
     """Slides with features of each patient, and why a patient has none."""
     usable: dict[str, SlideFiles] = {}
     reasons: dict[str, str] = {}
-    for patient in patients:
-        own = sorted((s for s in slides if s.patient_id == patient), key=lambda s: s.slide_id)
+    of_patient: dict[str, list[SlideOutcome]] = {patient: [] for patient in patients}
+    for slide in sorted(slides, key=lambda slide: slide.slide_id):
+        if slide.patient_id in of_patient:
+            of_patient[slide.patient_id].append(slide)
+    for patient, own in of_patient.items():
         files = [(slide.slide_id, slide.feature_path) for slide in own if slide.feature_path]
         if files:
             usable[patient] = files
         else:
             reasons[patient] = "; ".join(s.reason for s in own) or _NO_SLIDE
-    return usable, reasons
+    pack = home.features / _feature_fingerprint(slides) / "packed" / record.pinned
+    return BagSource(usable, pack), reasons
 
 
 def _feature_fingerprint(slides: Sequence[SlideOutcome]) -> str:

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILURES_RECORDED",
+    "CpusOption",
+    "EngineOption",
+    "GpusOption",
     "HomeOption",
     "JsonOption",
+    "RayAddressOption",
     "emit",
     "note",
     "open_home",
@@ -46,6 +50,24 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; all else on stderr.")
+]
+
+EngineOption = Annotated[
+    str, typer.Option(help="local, or ray: slides and folds as tasks of a Ray cluster.")
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(help="Of the cluster, HOST:6379 or auto; without it one starts on this machine."),
+]
+CpusOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processors of a slide's task on the cluster [1]; a fold's: train.threads."
+    ),
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(min=0, help="GPUs of a task on the cluster, such as 0.5 [1 with --device cuda]."),
 ]
 
 

@@ -10,8 +10,12 @@ import typer
 
 from crpnet_bench.cli.common import (
     FAILURES_RECORDED,
+    CpusOption,
+    EngineOption,
+    GpusOption,
     HomeOption,
     JsonOption,
+    RayAddressOption,
     emit,
     open_home,
     progress,
@@ -30,23 +34,32 @@ def extract(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, TOML.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: EngineOption = "local",
+    ray_address: RayAddressOption = None,
+    num_cpus: CpusOption = None,
+    num_gpus: GpusOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tile and encode a cohort's slides; finished slides are skipped."""
     from crpnet_bench.benchmark.builtin import ensure_cohort
+    from crpnet_bench.benchmark.engines import ClusterOptions, open_engine
     from crpnet_bench.benchmark.environment import choose_device
     from crpnet_bench.benchmark.inputs import extract_cohort, failure_lines, outcome_table
     from crpnet_bench.config import load_config
 
-    where, bars, chosen = open_home(home), progress(), choose_device(device)
+    where, bars = open_home(home), progress()
+    chosen = choose_device(device, elsewhere=engine == "ray")
+    cluster = ClusterOptions(ray_address, num_cpus, num_gpus)
     settings = load_config(config)
     tiling = settings.tiling.with_scales(scales) if scales else settings.tiling
     wanted = settings.encoder.model_copy(update={"name": encoder} if encoder else {})
-    outcomes = extract_cohort(
-        where, ensure_cohort(where, cohort, bars), tiling, wanted,
-        device=chosen, workers=workers, progress=bars,
-    )  # fmt: skip
+    record = ensure_cohort(where, cohort, bars)
+    with open_engine(engine, cluster, chosen) as tasks:
+        outcomes = extract_cohort(
+            where, record, tiling, wanted,
+            device=chosen, workers=workers, progress=bars, engine=tasks,
+        )  # fmt: skip
     unusable = failure_lines(outcomes)
     for line in unusable:
         warn(line)

@@ -9,8 +9,12 @@ import typer
 
 from crpnet_bench.cli.common import (
     FAILURES_RECORDED,
+    CpusOption,
+    EngineOption,
+    GpusOption,
     HomeOption,
     JsonOption,
+    RayAddressOption,
     emit,
     open_home,
     progress,
@@ -35,11 +39,16 @@ def run(
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw where networks looked, as `explain` does.")
     ] = False,
+    engine: EngineOption = "local",
+    ray_address: RayAddressOption = None,
+    num_cpus: CpusOption = None,
+    num_gpus: GpusOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate CRPNet and its rivals on a cohort; without arguments on `demo`."""
     from crpnet_bench.benchmark.declaration import run_settings
+    from crpnet_bench.benchmark.engines import ClusterOptions, open_engine
     from crpnet_bench.benchmark.environment import choose_device
     from crpnet_bench.benchmark.explain import explain_run
     from crpnet_bench.benchmark.runner import run_benchmark
@@ -48,9 +57,12 @@ def run(
     where, bars = open_home(home), progress()
     given = {"cohort": cohort, "endpoint": endpoint, "split": split, "seed": seed, "seeds": seeds}
     settings = run_settings(where, config, given | named_models(model), resume)
-    finished = run_benchmark(
-        where, settings, device=choose_device(device), progress=bars, resume=resume
-    )
+    chosen = choose_device(device, elsewhere=engine == "ray")
+    cluster = ClusterOptions(ray_address, num_cpus, num_gpus)
+    with open_engine(engine, cluster, chosen) as tasks:
+        finished = run_benchmark(
+            where, settings, device=chosen, progress=bars, resume=resume, engine=tasks
+        )
     if explain:
         explain_run(where, finished.record.run_id, progress=bars)
     emit(run_document(where, finished), as_json=True) if as_json else show_run(where, finished)

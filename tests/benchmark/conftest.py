@@ -1,18 +1,23 @@
-"""Small registered cohorts without slides, for runs that take seconds."""
+"""Small registered cohorts, without slides or with a few tiles, for runs that take seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from crpnet_bench.benchmark.feature_exchange import import_features
+from crpnet_bench.benchmark.inputs import cohort_jobs
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.splits import SplitRequest, create_split
 from crpnet_bench.config import RunConfig
 from crpnet_bench.home import Home
+from crpnet_bench.registry import views
 
 MANIFEST = """
 [cohort]
@@ -136,6 +141,62 @@ def clinical_config() -> Callable[..., RunConfig]:
             "split": "random-70-30",
             "models": ["leibovich_2003", "ssign", "karakiewicz_refit"],
             "train": {"inner_folds": 3},
+        }
+        return RunConfig.from_mapping(given | values)
+
+    return make
+
+
+def _home_with_bags(root: Path, n: int, seed: int, *requests: SplitRequest) -> Home:
+    """A home whose cohort `drawn` has a slide and a few tiles of 16 imported features a patient.
+
+    Every third tile of a patient with an event lies off the others. The slides themselves are
+    noise that nobody reads.
+    """
+    home, folder = Home(root / "home"), root / "drawn"
+    patients = _draw_patients(n, seed)
+    _write_cohort(folder, "drawn", patients)
+    generator = np.random.default_rng(seed)
+    source = root / "tiles"
+    source.mkdir()
+    for row in patients.to_dict("records"):
+        name = str(row["patient_id"])
+        pixels = generator.integers(0, 256, (300, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.tif")
+        tiles = int(generator.integers(4, 12))
+        features = generator.normal(size=(tiles, 16)).astype(np.float32)
+        features[::3] += 1.0 if row["event"] == "yes" else -0.3
+        with h5py.File(source / f"{name}.h5", "w") as file:
+            file["features"], file["coords"] = features, np.zeros((tiles, 2), np.int64)
+    slides = patients[["patient_id"]].assign(path=patients["patient_id"] + ".tif")
+    slides.to_csv(folder / "slides.csv", index=False)
+    with (folder / "cohort.toml").open("a") as file:
+        file.write('\n[slides]\nfile = "slides.csv"\nmpp = 0.5\n')
+    register_cohort(home, folder)
+    jobs = cohort_jobs(home, views.cohort(home, "drawn"))
+    import_features(jobs, source, home.features, "tiny")
+    for request in requests:
+        create_split(home, "drawn", request)
+    return home
+
+
+@pytest.fixture(scope="session")
+def home_with_bags() -> Callable[..., Home]:
+    """Makes homes with bags of few tiles and features, for networks that train in a second."""
+    return _home_with_bags
+
+
+@pytest.fixture(scope="session")
+def network_config() -> Callable[..., RunConfig]:
+    """Settings of a run with a network on the bags of `home_with_bags`."""
+
+    def make(models: Sequence[str], iterations: int = 20, **values: object) -> RunConfig:
+        given = {
+            "cohort": "drawn",
+            "models": list(models),
+            "encoder": {"name": "imported:tiny"},
+            "model": {"attention_dim": 4, "hidden_dim": 4},
+            "train": {"iterations": iterations, "inits": 1, "inner_folds": 2, "threads": 1},
         }
         return RunConfig.from_mapping(given | values)
 
