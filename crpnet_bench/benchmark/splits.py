@@ -244,13 +244,13 @@ def leave_one_site_out(
 
     Args:
         patients: `patient_id`, `event` (bool), `site`.
-        min_events: events that a fold needs.
+        min_events: events that a fold needs; 0 makes every site a fold.
 
     Returns:
         The split (role `test` for the held-out site), and notes on each fold.
 
     Raises:
-        InputError: fewer than two folds would be estimable.
+        InputError: one site only, or no fold has enough events.
     """
     sites = _sites(patients)
     event = patients["event"].to_numpy(dtype=bool)
@@ -258,7 +258,7 @@ def leave_one_site_out(
     large = [site for site, count in events.items() if count >= min_events]
     small = [site for site in events if site not in large]
     together = sum(events[site] for site in small)
-    groups = [[site] for site in large] + ([small] if together >= min_events else [])
+    groups = [[site] for site in large] + ([small] if small and together >= min_events else [])
     if not groups or len(events) < 2:
         raise InputError(
             f"leave-one-site-out: no site has {min_events} events "

@@ -32,8 +32,12 @@ _DIFFERENCE = 1e-5
 _MAX_DOUBLINGS = 20
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
 def penalised_derivatives(likelihood: PartialLikelihood, coef: Floats) -> Derivatives:
-    """Penalised log likelihood, its exact gradient, and the unpenalised information."""
+    """Penalised log likelihood, its exact gradient, and the unpenalised information.
+
+    Beyond the range of floats the likelihood is -inf, so that no climb goes there.
+    """
     plain = likelihood.derivatives(coef)
     sign, log_determinant = np.linalg.slogdet(plain.information)
     if sign <= 0 or not np.isfinite(log_determinant):

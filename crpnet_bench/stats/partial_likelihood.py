@@ -112,11 +112,15 @@ class Stratum:
         crossed: Floats = (self.X * rows[:, None]).T @ self.X
         return crossed - (terms.mean * death_weight[:, None]).T @ terms.mean
 
+    # Where a coefficient is far off, the weights of a late risk set can all round to 0.
+    @np.errstate(over="ignore", divide="ignore", invalid="ignore")
     def derivatives(self, coef: Floats) -> Derivatives:
-        """Log likelihood, score and information at `coef`."""
+        """Log likelihood, score and information at `coef`; NaN beyond the range of floats."""
         terms = self.terms(coef)
         dead_rows = self.X[self.dead]
-        log_likelihood = float(np.sum(dead_rows @ coef - terms.shift) - np.sum(np.log(terms.total)))
+        # An empty risk set has no logarithm; -inf would make the likelihood look infinitely good.
+        log_total = np.log(np.where(terms.total > 0, terms.total, np.nan))
+        log_likelihood = float(np.sum(dead_rows @ coef - terms.shift) - np.sum(log_total))
         score = dead_rows.sum(axis=0) - terms.mean.sum(axis=0)
         return Derivatives(log_likelihood, score, self.information(terms, np.ones(self.at.size)))
 

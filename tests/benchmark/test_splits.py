@@ -120,6 +120,16 @@ def test_leave_one_site_out_groups_small_sites_or_calls_them_not_estimable():
         leave_one_site_out(frame, min_events=50)
 
 
+def test_leave_one_site_out_without_a_limit_makes_every_site_a_fold_and_no_empty_one():
+    frame = patients(6, 18).assign(event=lambda f: f["event"] & (f["site"] != "S0"))
+    split, notes = leave_one_site_out(frame, min_events=0)
+    held = split[split["role"] == "test"].merge(frame, on="patient_id")
+    assert held.groupby("fold")["site"].unique().map(list).tolist() == [
+        [site] for site in sorted(set(frame["site"]))
+    ]
+    assert split["fold"].nunique() == len(notes) == frame["site"].nunique()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

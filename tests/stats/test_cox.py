@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crpnet_bench.errors import InputError, ModelError
 from crpnet_bench.stats import cox_ph
+from crpnet_bench.stats.partial_likelihood import PartialLikelihood
 
 COVARIATES = ["a", "b", "c"]
 TIES = pytest.mark.parametrize("ties", ["efron", "breslow"])
@@ -195,6 +196,29 @@ def test_an_outlying_covariate_does_not_stop_the_fit():
     x[7] = 1e4
     ours = cox_ph(random.exponential(size=100), np.ones(100), x)
     assert ours.terms["x"].coef is not None
+
+
+@pytest.mark.parametrize("firth", ["auto", True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_covariate_that_grows_with_time_beyond_all_measure_is_fitted_without_a_warning(
+    sign, firth
+):
+    # On the way, the weights of late risk sets round to 0: warnings are errors here.
+    time = np.arange(1.0, 31.0)
+    event = time % 3 != 0
+    result = cox_ph(time, event, {"x": sign * np.exp(2 * time)}, firth=firth)
+    assert result.firth
+    assert sign * result.terms["x"].coef < 0
+
+
+def test_a_likelihood_beyond_the_floats_is_not_a_number():
+    time, event = np.array([1.0, 2.0, 3.0]), np.ones(3, dtype=np.bool_)
+    likelihood = PartialLikelihood(
+        time, event, np.array([[1.0], [0.0], [0.5]]), np.zeros(3, dtype=np.int64), efron=True
+    )
+    assert np.isfinite(likelihood.derivatives(np.array([100.0])).log_likelihood)
+    # Not +inf, which a climb would take for a rise.
+    assert np.isnan(likelihood.derivatives(np.array([1e4])).log_likelihood)
 
 
 def test_a_stratum_without_events_predicts_no_event():
