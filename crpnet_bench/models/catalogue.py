@@ -58,7 +58,7 @@ def _clinical_forest(config: RunConfig, device: str) -> RiskModel:
 
 
 def _site(config: RunConfig, device: str) -> RiskModel:
-    return SiteModel("site_only", "Tissue source site alone")
+    return SiteModel("site_only", "Site alone")
 
 
 # Scores that a cohort may hold beside those of the registry of scores.
@@ -80,9 +80,9 @@ MODELS: Mapping[str, Builder] = {
         for name, (title, pool) in _NETWORKS.items()
         for head, kind in HEADS.items()
     },
-    "t_stage": _variable("t_stage", "T stage alone (T1 to T4)", "pT"),
-    "grade": _variable("grade", "Nuclear grade alone (1 to 4)", "grade"),
-    "necrosis": _variable("necrosis", "Necrosis alone (absent, present)", "necrosis"),
+    "t_stage": _variable("t_stage", "T stage alone", "pT"),
+    "grade": _variable("grade", "Grade alone", "grade"),
+    "necrosis": _variable("necrosis", "Necrosis alone", "necrosis"),
     "site_only": _site,
     "karakiewicz_refit": _karakiewicz,
     "cox_clinical": _clinical_cox,

@@ -102,7 +102,7 @@ def training_table(
     }
     entering = used.drop(columns=list(constant))
     without = [*(f"{_WORDS[name]}, the same for all" for name in constant),
-               *(f"{_WORDS[name]}, missing for {_share(share)}"
+               *(f"{_WORDS[name]}, missing for {'all' if share == 1 else 'more than a quarter'}"
                  for name, share in sparse.items())]  # fmt: skip
     if entering.empty:
         why = "; ".join(without) or "there are no patients"
@@ -113,7 +113,7 @@ def training_table(
         table=entering.fillna(medians).sort_index(),
         left_out=left_out,
         title=_title([_WORDS[name] for name in medians], without),
-        notes=_filled_in(entering, medians),
+        notes=_filled_in(entering, medians, model),
     )
 
 
@@ -125,15 +125,11 @@ def _too_many_gaps(table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _share(share: float) -> str:
-    return "all" if share == 1 else f"{100 * share:.0f} %"
-
-
 def _title(entered: Sequence[str], without: Sequence[str]) -> str:
     return ", ".join(entered) + (f" (without {'; '.join(without)})" if without else "")
 
 
-def _filled_in(used: pd.DataFrame, medians: Mapping[str, float]) -> tuple[str, ...]:
+def _filled_in(used: pd.DataFrame, medians: Mapping[str, float], model: str) -> tuple[str, ...]:
     counts = used.isna().sum()
     told = [
         f"{_WORDS[str(name)]} of {count} ({medians[str(name)]:g})"
@@ -143,6 +139,6 @@ def _filled_in(used: pd.DataFrame, medians: Mapping[str, float]) -> tuple[str, .
     if not told:
         return ()
     return (
-        f"missing values are filled with the training median, among {len(used)} training "
+        f"{model}: missing values are filled with the training median, among {len(used)} training "
         f"patients: {', '.join(told)}",
     )

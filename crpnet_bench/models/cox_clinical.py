@@ -57,7 +57,7 @@ class ClinicalCox:
             coefficients=coefficients,
             means={str(name): float(mean) for name, mean in rows.table.mean().items()},
             rule=rows.rule,
-            notes=(*rows.notes, *_few_events(int(event.sum()), len(coefficients))),
+            notes=(*rows.notes, *_few_events(self.name, int(event.sum()), len(coefficients))),
             left_out=rows.left_out,
         )
 
@@ -76,11 +76,11 @@ def _ridge(
     return {str(name): float(value) for name, value in (model.coef_ / scale).items()}
 
 
-def _few_events(events: int, coefficients: int) -> tuple[str, ...]:
+def _few_events(name: str, events: int, coefficients: int) -> tuple[str, ...]:
     if events >= _EVENTS_PER_COEFFICIENT * coefficients:
         return ()
     return (
-        f"{events} events for {coefficients} coefficients, fewer than "
+        f"{name}: {events} events for {coefficients} coefficients, fewer than "
         f"{_EVENTS_PER_COEFFICIENT} each: the penalty holds them near 0",
     )
 

@@ -53,8 +53,8 @@ class ScoreModel:
         usable = [patient for patient in data.patient_ids if patient not in left_out]
         if not usable:
             why = next(iter(left_out.values()), "there are no patients")
-            what = "score" if self.variable is None else "variable"
-            raise ModelError(f"{self.name}: no training patient has this {what}; {why}")
+            what = "this score" if self.variable is None else f"a value of {self.variable}"
+            raise ModelError(f"{self.name}: no training patient has {what}; {why}")
         labels = training_labels(data, usable, self.name)
         known = values[[patient not in left_out for patient in data.patient_ids]]
         link, notes = link_with_notes(known, labels)

@@ -69,7 +69,7 @@ class SiteModel:
             name=self.name,
             title=self.title,
             risks=dict(zip(sites, map(float, risk), strict=True)),
-            notes=(_NO_DIFFERENCE,) if shape is None else (),
+            notes=(f"{self.name}: {_NO_DIFFERENCE}",) if shape is None else (),
             left_out=left_out,
         )
 

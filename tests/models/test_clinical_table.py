@@ -49,7 +49,7 @@ def test_a_quarter_may_be_missing_and_no_more(clinic):
     assert "ecog" in quarter.rule.medians
     more = training_table(without(clinic, "ecog", ids[:16]), "m")
     assert "ecog" not in more.rule.medians
-    assert more.title.endswith("symptoms (without ECOG, missing for 27 %)")
+    assert more.title.endswith("symptoms (without ECOG, missing for more than a quarter)")
 
 
 def test_gaps_are_filled_with_the_training_median_and_said(clinic):
@@ -58,7 +58,7 @@ def test_gaps_are_filled_with_the_training_median_and_said(clinic):
     median = float(clinic.patients["grade"].drop(["p1", "p2"]).astype(float).median())
     assert found.table.loc[["p1", "p2"], "grade"].tolist() == [median, median]
     assert found.notes == (
-        f"missing values are filled with the training median, among 60 training patients: "
+        f"m: missing values are filled with the training median, among 60 training patients: "
         f"grade of 2 ({median:g})",
     )
     # Later patients get the training median, whatever they are like themselves.

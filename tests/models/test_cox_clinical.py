@@ -78,7 +78,8 @@ def test_few_events_are_said_and_held_near_zero(clinic, fit):
     fitted = fit("cox_clinical", clinic)
     events = int((clinic.outcomes["status"] == 1).sum())
     assert fitted.notes == (
-        f"{events} events for 10 coefficients, fewer than 10 each: the penalty holds them near 0",
+        f"cox_clinical: {events} events for 10 coefficients, fewer than 10 each: "
+        "the penalty holds them near 0",
     )
 
 

@@ -79,7 +79,7 @@ def test_t_stage_has_four_levels_whatever_letters_are_known(clinic, fit):
 
 def test_a_variable_that_the_cohort_lacks(clinic, fit):
     without = replace(clinic, patients=clinic.patients.drop(columns="necrosis"))
-    with pytest.raises(ModelError, match="necrosis: no training patient has this variable"):
+    with pytest.raises(ModelError, match="necrosis: no training patient has a value of necrosis"):
         fit("necrosis", without)
     predicted = fit("necrosis", clinic).predict(without)
     assert predicted["reason"].unique().tolist() == ["missing: necrosis"]
