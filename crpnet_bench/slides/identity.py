@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,6 +70,9 @@ def check_readable(path: Path) -> None:
         SlideError: with the reason.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait forever
+            raise SlideError("not a file", f"{path} is a pipe or a device: name a slide file")
         with path.open("rb") as file:
             first = file.read(1)
     except OSError as error:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -85,15 +86,25 @@ def _read_tiff(path: Path) -> Pixels:
                 raise damaged(EOFError("the file ends inside its pixels"))
             if page.imagewidth * page.imagelength > _LARGEST:
                 raise _too_large(path)
-            if page.photometric in {tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.CIELAB}:
+            if not _is_plain_colour(page):
                 return _read_picture(path, "TIFF")[0]
             data = page.asarray()
+            if data.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+                data = np.moveaxis(data, 0, 2)
             inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     except SlideError:
         raise
     except (*_DECODE_ERRORS, tifffile.TiffFileError) as error:
         raise damaged(error) from error
     return _as_rgb(255 - data if inverted and data.dtype == np.uint8 else data)
+
+
+def _is_plain_colour(page: tifffile.TiffPage) -> bool:
+    """Whether tifffile gives grey or RGB; palettes, CMYK and others are Pillow's to convert."""
+    kinds = tifffile.PHOTOMETRIC
+    if page.photometric == kinds.YCBCR:
+        return bool(page.compression == tifffile.COMPRESSION.JPEG)  # its decoder converts
+    return page.photometric in {kinds.RGB, kinds.MINISBLACK, kinds.MINISWHITE}
 
 
 def _refuse_slide(file: tifffile.TiffFile) -> None:
@@ -108,9 +119,7 @@ def _refuse_slide(file: tifffile.TiffFile) -> None:
 
 def _as_rgb(data: NDArray[np.generic]) -> Pixels:
     if data.dtype != np.uint8:
-        raise SlideError(
-            f"unsupported pixel type {data.dtype}", "convert the image to 8 bits a channel"
-        )
+        raise _too_deep(str(data.dtype))
     pixels = data.view(np.uint8)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
@@ -125,6 +134,10 @@ def _read_picture(path: Path, *formats: str) -> tuple[Pixels, str]:
     try:
         with _quiet_about_size(), Image.open(path, formats=formats or _IMAGE_FORMATS) as image:
             image_format = image.format or "image"
+            if image.mode[0] in "IF":  # Pillow would cut off what is above 255
+                raise _too_deep(image.mode)
+            if image_format == "JPEG" and image.mode in {"RGB", "L"}:  # Pillow overlooks damage
+                return simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), image_format
             if "A" in image.getbands() or "transparency" in image.info:
                 return over_white(np.asarray(image.convert("RGBA"))), image_format
             return np.asarray(image.convert("RGB")), image_format
@@ -148,8 +161,12 @@ def _quiet_about_size() -> Iterator[None]:
         yield
 
 
+def _too_deep(kind: str) -> SlideError:
+    return SlideError(f"unsupported pixel type {kind}", "convert the image to 8 bits a channel")
+
+
 def _too_large(path: Path) -> SlideError:
     return SlideError(
         "image too large to be held in memory",
-        f"convert {path.name} to a tiled pyramidal TIFF, which is read piece by piece",
+        f"convert {path.name} to a pyramidal TIFF of JPEG tiles, which is read piece by piece",
     )

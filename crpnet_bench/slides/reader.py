@@ -28,6 +28,8 @@ Backend = Literal["auto", "reference"]
 
 _LOG = logging.getLogger(__name__)
 _PROBE = 32
+# What libtiff, and so OpenSlide, lacks a decoder for; tifffile may have one.
+_FOREIGN_CODING = ("Unsupported TIFF compression", "can not handle images")
 _SIDES = ("width", "height")
 
 
@@ -42,7 +44,7 @@ class OpenSlideReader(SlideReader):
         except openslide.OpenSlideUnsupportedFormatError:
             raise
         except openslide.OpenSlideError as error:
-            raise damaged(error) from error
+            raise _refusal(error) from error
         try:
             self._describe(path, manifest_mpp)
             self._probe()
@@ -69,7 +71,11 @@ class OpenSlideReader(SlideReader):
     def _probe(self) -> None:
         """Read a few pixels, so that a file that opens but cannot be decoded fails here."""
         width, height = self.dimensions
-        self.read(0, width // 2, height // 2, min(_PROBE, width), min(_PROBE, height))
+        size = (min(_PROBE, width), min(_PROBE, height))
+        try:
+            self._slide.read_region((width // 2, height // 2), 0, size)
+        except openslide.OpenSlideError as error:
+            raise _refusal(error) from error
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Pixels:
         """See `SlideReader.read`."""
@@ -108,6 +114,13 @@ def open_slide(
     except openslide.OpenSlideUnsupportedFormatError:
         return open_image(path, mpp)
     return reader if backend == "reference" else directly(reader)
+
+
+def _refusal(error: openslide.OpenSlideError) -> Exception:
+    """Whether a file that OpenSlide does not read is another one's, or damaged."""
+    if any(text in str(error) for text in _FOREIGN_CODING):
+        return openslide.OpenSlideUnsupportedFormatError(str(error))
+    return damaged(error)
 
 
 def _number(text: str | None) -> float | None:

@@ -113,7 +113,9 @@ def test_a_wrong_suffix_does_not_matter(tmp_path, tissue_pixels):
         assert reader.vendor == "aperio"
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgba", "palette", "inverted", "strips"])
+@pytest.mark.parametrize(
+    "kind", ["grey", "rgba", "palette", "cmyk", "inverted", "strips", "planes"]
+)
 def test_plain_tiffs_of_every_colour(tmp_path, tissue_pixels, kind):
     pixels = tissue_pixels[:64, :80]
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
@@ -124,10 +126,15 @@ def test_plain_tiffs_of_every_colour(tmp_path, tissue_pixels, kind):
         tifffile.imwrite(path, np.concatenate([pixels, alpha], axis=2), extrasamples=["unassalpha"])
         expected = pixels.copy()
         expected[:, :40] = 255
-    elif kind == "palette":
-        image = Image.fromarray(pixels).quantize(16)
+    elif kind in {"palette", "cmyk"}:
+        image = Image.fromarray(pixels)
+        image = image.quantize(16) if kind == "palette" else image.convert("CMYK")
         image.save(path)
         expected = np.asarray(image.convert("RGB"))
+    elif kind == "planes":
+        planes = np.moveaxis(pixels, 2, 0)
+        tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+        expected = pixels
     else:
         expected = np.repeat(grey[..., None], 3, axis=2) if kind != "strips" else pixels
         data = {"grey": grey, "inverted": 255 - grey, "strips": pixels}[kind]
@@ -142,6 +149,40 @@ def test_sixteen_bits_are_refused_with_a_remedy(tmp_path):
     tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint16), photometric="rgb")
     with pytest.raises(SlideError, match="uint16; convert the image to 8 bits"):
         open_slide(path, mpp=0.5)
+    Image.fromarray(np.full((32, 32), 9999, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SlideError, match="I;16; convert the image to 8 bits"):
+        open_slide(tmp_path / "deep.png", mpp=0.5)
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "webp"])
+def test_tiles_in_a_coding_that_openslide_lacks_are_a_plain_image(
+    tmp_path, tissue_pixels, compression
+):
+    pixels = tissue_pixels[:300, :400]
+    path = tmp_path / "slide.tif"
+    coding = {"compression": compression, "compressionargs": {"level": 100}}
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), metadata=None, **coding)
+    with open_slide(path, mpp=0.5) as reader:
+        assert reader.backend == "tifffile"
+        assert np.abs(reader.read(0, 0, 0, 400, 300).astype(int) - pixels).mean() < 3
+
+
+def test_damage_in_a_plain_jpeg_is_found(tmp_path, tissue_pixels):
+    path = tmp_path / "picture.jpg"
+    Image.fromarray(tissue_pixels[:300, :400]).save(path)
+    with open_slide(path, mpp=0.5) as reader, Image.open(path) as image:
+        assert np.array_equal(reader.read(0, 0, 0, 400, 300), np.asarray(image))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match="damaged file: Corrupt JPEG data"):
+        open_slide(path, mpp=0.5)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "slide.svs")
+    with pytest.raises(SlideError, match="not a file.* is a pipe"):
+        open_slide(tmp_path / "slide.svs")
 
 
 def read_all(path, **options):
@@ -170,6 +211,35 @@ def test_damage_in_the_middle_is_found_on_both_paths(tmp_path, tissue_pixels, ba
     with pytest.raises(SlideError, match="damaged file") as caught:
         read_all(path, backend=backend)
     assert "copy it again" in caught.value.remedy
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_whatever_damage_openslide_finds_is_found(tmp_path_factory, tissue_pixels, data):
+    """The direct path either says what OpenSlide says or gives the same pixels."""
+    path = tmp_path_factory.mktemp("damage") / "slide.svs"
+    colour = data.draw(st.sampled_from(["rgb", "ycbcr"]))
+    write_slide(path, tissue_pixels[:640, :768], SlideLayout(tile=128, colour=colour))
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        number = data.draw(st.integers(0, len(page.dataoffsets) - 1))
+        start, size = page.dataoffsets[number], page.databytecounts[number]
+    harm = data.draw(st.one_of(st.binary(min_size=1, max_size=200), st.integers(1, 200).map(bytes)))
+    at = start + data.draw(st.integers(0, max(0, size - len(harm))))
+    content = bytearray(path.read_bytes())
+    content[at : at + len(harm)] = harm
+    path.write_bytes(content)
+
+    def read(backend):
+        try:
+            with open_slide(path, backend=backend) as reader:
+                return reader.read(0, 0, 0, 768, 640)
+        except SlideError as error:
+            return error.reason
+
+    found, expected = read("auto"), read("reference")
+    assert isinstance(found, str) == isinstance(expected, str)
+    assert np.array_equal(found, expected)
 
 
 def test_a_cut_slide_is_not_taken_for_a_plain_image(tmp_path, tissue_pixels):
