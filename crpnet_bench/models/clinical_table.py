@@ -101,18 +101,16 @@ def training_table(
         str(name): float(used[name].dropna().iloc[0]) for name in used if used[name].nunique() == 1
     }
     entering = used.drop(columns=list(constant))
-    without = [*(f"{_WORDS[name]}, the same for all" for name in constant),
-               *(f"{_WORDS[name]}, missing for {'all' if share == 1 else 'more than a quarter'}"
-                 for name, share in sparse.items())]  # fmt: skip
+    without = _without(constant, sparse)
     if entering.empty:
-        why = "; ".join(without) or "there are no patients"
+        why = without or "there are no patients"
         raise ModelError(f"{model}: no clinical variable can be used ({why})")
     medians = {str(name): float(value) for name, value in entering.median().items()}
     return TrainingTable(
         rule=FillRule(medians, constant),
         table=entering.fillna(medians).sort_index(),
         left_out=left_out,
-        title=_title([_WORDS[name] for name in medians], without),
+        title=", ".join(_WORDS[name] for name in medians) + (f" ({without})" if without else ""),
         notes=_filled_in(entering, medians, model),
     )
 
@@ -125,8 +123,18 @@ def _too_many_gaps(table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _title(entered: Sequence[str], without: Sequence[str]) -> str:
-    return ", ".join(entered) + (f" (without {'; '.join(without)})" if without else "")
+def _without(constant: Mapping[str, float], sparse: Mapping[str, float]) -> str:
+    """Which variables do not enter, and why."""
+    told = {
+        "the same for all": list(constant),
+        "missing for all": [name for name, share in sparse.items() if share == 1],
+        "missing for more than a quarter": [name for name, share in sparse.items() if share < 1],
+    }
+    return "; ".join(
+        f"without {', '.join(_WORDS[name] for name in names)}: {why}"
+        for why, names in told.items()
+        if names
+    )
 
 
 def _filled_in(used: pd.DataFrame, medians: Mapping[str, float], model: str) -> tuple[str, ...]:

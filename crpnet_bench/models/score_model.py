@@ -52,9 +52,10 @@ class ScoreModel:
         values, left_out = _numbers(data, self.name, self.variable)
         usable = [patient for patient in data.patient_ids if patient not in left_out]
         if not usable:
+            if self.variable is not None:
+                raise ModelError(f"{self.name}: no training patient has a value of {self.variable}")
             why = next(iter(left_out.values()), "there are no patients")
-            what = "this score" if self.variable is None else f"a value of {self.variable}"
-            raise ModelError(f"{self.name}: no training patient has {what}; {why}")
+            raise ModelError(f"{self.name}: no training patient has this score; {why}")
         labels = training_labels(data, usable, self.name)
         known = values[[patient not in left_out for patient in data.patient_ids]]
         link, notes = link_with_notes(known, labels)

@@ -49,7 +49,7 @@ def test_a_quarter_may_be_missing_and_no_more(clinic):
     assert "ecog" in quarter.rule.medians
     more = training_table(without(clinic, "ecog", ids[:16]), "m")
     assert "ecog" not in more.rule.medians
-    assert more.title.endswith("symptoms (without ECOG, missing for more than a quarter)")
+    assert more.title.endswith("symptoms (without ECOG: missing for more than a quarter)")
 
 
 def test_gaps_are_filled_with_the_training_median_and_said(clinic):
@@ -80,7 +80,7 @@ def test_the_rule_ignores_outcomes_and_row_order(clinic):
 def test_a_variable_that_never_varied_says_nothing_about_other_values(clinic):
     found = training_table(changed(clinic, M="M0"), "m")
     assert found.rule.constant == {"M": 0.0}
-    assert "(without M, the same for all)" in found.title
+    assert "(without M: the same for all)" in found.title
     _, reasons = found.rule.table(clinic, "m")
     assert set(reasons) == set(clinic.patients.index[clinic.patients["M"] == "M1"])
     assert set(reasons.values()) == {
@@ -115,7 +115,7 @@ def test_the_only_patient_who_differed_may_leave(clinic):
 
 def test_nothing_usable_is_an_error(clinic):
     bare = replace(clinic, patients=clinic.patients[["site"]].assign(M="M0"))
-    with pytest.raises(ModelError, match="no clinical variable can be used .M, the same for all"):
+    with pytest.raises(ModelError, match="no clinical variable can be used .without M: the same for all; without age, sex"):
         training_table(bare, "cox_clinical")
 
 
