@@ -8,7 +8,7 @@ estimated is a row with its reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from crpnet_bench.stats.time_dependent import time_dependent_auc, time_dependent
 __all__ = ["evaluate"]
 
 _GROUP = ["run_id", "model", "member", "cohort", "split", "role", "in_sample"]
+_FIT = ["seed", "repeat", "fold", "inner_fold"]  # risks of one fit are comparable
 _UNSTABLE_EVENTS = 5
 _RATES = (
     "accuracy", "precision", "recall", "fpr", "fnr", "specificity", "npv", "f1", "mcc",
@@ -100,7 +101,9 @@ def evaluate(
         outcomes: `patient_id`, `time` (months), `status` (0 censored, 1 event, 2 competing
             death), one row a patient. Competing deaths are censored in every cause-specific
             statistic. `label` (0 or 1), if there, replaces "an event was ever recorded" as the
-            two classes of ROC curve and confusion matrix.
+            two classes of ROC curve and confusion matrix. `site`, if there and not the same for
+            all, adds `auc_within_sites` and `c_index_within_sites`: over pairs of patients of
+            one site, so that nothing is gained by telling the sites apart.
         subgroups: name -> patients, beside "all", which is always there.
         settings: horizons in months and the confidence level.
 
@@ -127,6 +130,8 @@ def _join(predictions: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     label = outcomes["label"] if "label" in outcomes else outcomes["status"] == 1
     table = outcomes[["patient_id", "time", "status"]].rename(columns={"status": "outcome_status"})
     table = table.assign(label=label)
+    if "site" in outcomes:
+        table = table.assign(site=outcomes["site"])
     twice = table["patient_id"][table["patient_id"].duplicated()]
     if len(twice):
         raise InputError(f"patient {twice.iloc[0]!r} has two outcomes; expected one row a patient")
@@ -150,10 +155,22 @@ def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[st
     )
     for metric, horizon, estimate in _estimates(sample, settings):
         yield counts | _row(metric, estimate, horizon)
+    if "site" in usable:
+        yield from _within_sites(usable[usable["site"].notna()], settings.level)
+
+
+def _within_sites(rows: pd.DataFrame, level: float) -> Iterator[dict[str, Any]]:
+    """The two indices over pairs of one site and, with several fits, of one fit."""
+    if rows["site"].nunique() < 2:
+        return
+    sample = replace(_sample(rows), fold=_codes(rows, [*_FIT, "site"]))
+    for metric, _, estimate in _indices(sample, level):
+        counts = {"n": sample.n, "events": sample.events}
+        yield counts | _row(f"{metric}_within_sites", estimate)
 
 
 def _sample(rows: pd.DataFrame) -> _Sample:
-    fold = _codes(rows, ["seed", "repeat", "fold", "inner_fold"])
+    fold = _codes(rows, _FIT)
     patient = _codes(rows, ["patient_id"])
     several = len(np.unique(patient)) < len(rows)
     group = rows["risk_group"].map({"high": 1.0, "low": 0.0})
@@ -219,11 +236,7 @@ _Named = tuple[str, float | None, Estimate]
 
 
 def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
-    pairs: dict[str, Any] = {
-        "fold": sample.fold, "cluster": sample.patient, "level": settings.level
-    }  # fmt: skip
-    yield "auc", None, roc_auc(sample.label, sample.risk, **pairs)
-    yield "c_index", None, concordance_index(sample.time, sample.event, sample.risk, **pairs)
+    yield from _indices(sample, settings.level)
     if sample.patient is None:
         yield from _of_one_repetition(sample, settings)
         return
@@ -231,6 +244,12 @@ def _estimates(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:
     for together in zip(*each, strict=True):
         name, horizon, _ = together[0]
         yield name, horizon, _mean([estimate for _, _, estimate in together], name)
+
+
+def _indices(sample: _Sample, level: float) -> Iterator[_Named]:
+    pairs: dict[str, Any] = {"fold": sample.fold, "cluster": sample.patient, "level": level}
+    yield "auc", None, roc_auc(sample.label, sample.risk, **pairs)
+    yield "c_index", None, concordance_index(sample.time, sample.event, sample.risk, **pairs)
 
 
 def _of_one_repetition(sample: _Sample, settings: EvaluationConfig) -> Iterator[_Named]:

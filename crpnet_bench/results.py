@@ -105,6 +105,7 @@ class RunRecord(BaseModel):
     environment: dict[str, str]
     imported: dict[str, str] = {}  # outside model -> sha256 of its file
     failures: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()  # without which the results mislead, such as unequal sites
 
 
 def conform(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:

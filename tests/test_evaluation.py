@@ -167,3 +167,38 @@ def test_patients_who_do_not_fit_are_refused(damage):
         outcomes = pd.concat([outcomes, outcomes.iloc[[5]]])
     with pytest.raises(InputError, match="p005"):
         evaluate(predictions, outcomes)
+
+
+def test_pairs_of_one_site_are_those_of_a_stratified_index():
+    predictions, outcomes = _cohort()
+    site = np.random.default_rng(3).choice(["A", "B", "C"], len(outcomes)).astype(object)
+    site[:4] = None  # not recorded: in no pair of one site
+    metrics = evaluate(predictions, outcomes.assign(site=site))
+    good = predictions[predictions["model"] == "good"].set_index("patient_id")["risk"]
+    risk = good.reindex(outcomes["patient_id"]).to_numpy(float)
+    time, event = outcomes["time"].to_numpy(float), (outcomes["status"] == 1).to_numpy()
+    concordant = pairs = 0.0
+    for i in range(len(time)):
+        for j in range(len(time)):
+            if site[i] is None or site[i] != site[j] or i == j:
+                continue
+            if event[i] and (time[i] < time[j] or (time[i] == time[j] and not event[j])):
+                pairs += 1
+                concordant += float(risk[i] > risk[j]) + 0.5 * float(risk[i] == risk[j])
+    assert _value(metrics, "good", "c_index_within_sites")["value"] == pytest.approx(
+        concordant / pairs
+    )
+    known = np.array([one is not None for one in site])
+    auc = stats.roc_auc(event[known], risk[known], fold=site[known].astype(str))
+    within = _value(metrics, "good", "auc_within_sites")
+    assert (within["value"], within["ci_low"]) == (auc.value, auc.ci_low)
+    assert within["n"] == len(outcomes) - 4
+    plain = evaluate(predictions, outcomes)
+    shown = metrics[~metrics["metric"].str.endswith("_within_sites")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(shown, plain)
+
+
+def test_one_site_needs_no_pairs_of_one_site():
+    predictions, outcomes = _cohort()
+    metrics = evaluate(predictions, outcomes.assign(site="A"))
+    assert not metrics["metric"].str.endswith("_within_sites").any()

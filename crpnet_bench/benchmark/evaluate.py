@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from crpnet_bench.benchmark.ledger import judged_endpoints
+from crpnet_bench.benchmark.outcomes import read_outcomes
 from crpnet_bench.config import EvaluationConfig
 from crpnet_bench.errors import InputError, Problem, ValidationError, did_you_mean
 from crpnet_bench.evaluation import evaluate
@@ -75,7 +76,7 @@ def evaluate_run(
     for (cohort, version), rows in own:
         pinned = f"{cohort}@{version}"
         endpoint = endpoints.get((str(cohort), int(str(version))), record.endpoint)
-        outcomes = views.outcomes(home, pinned, endpoint)[["patient_id", "time", "status"]]
+        outcomes = read_outcomes(home, pinned, endpoint)
         subgroups = {where: _selected(home, pinned, where)} if where else {}
         parts.append(evaluate(rows, outcomes, subgroups=subgroups, settings=chosen))
     metrics = conform(pd.concat(parts, ignore_index=True), METRIC_COLUMNS)

@@ -6,17 +6,15 @@ ledger says that outcomes are looked at. Only then are they read.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from crpnet_bench.benchmark.builtin import ensure_cohort
-from crpnet_bench.benchmark.comparisons import COMPARISON_COLUMNS, compare_models
+from crpnet_bench.benchmark.comparisons import compare_models
 from crpnet_bench.benchmark.extract import SlideOutcome
 from crpnet_bench.benchmark.finished import FinishedRun, external_folder, read_run
 from crpnet_bench.benchmark.imported import RiskTable, read_risks
@@ -26,8 +24,9 @@ from crpnet_bench.benchmark.inputs import (
     failure_lines,
     outcome_table,
     planted_truth,
-    read_outcomes,
 )
+from crpnet_bench.benchmark.outcomes import read_outcomes
+from crpnet_bench.benchmark.site_remarks import site_remark
 from crpnet_bench.benchmark.validate_checks import (
     choose_endpoint,
     feature_differences,
@@ -35,14 +34,18 @@ from crpnet_bench.benchmark.validate_checks import (
     setting_differences,
     training_patients,
 )
+from crpnet_bench.benchmark.validate_files import Validation, write_validation
 from crpnet_bench.benchmark.validate_predictions import apply_run
 from crpnet_bench.benchmark.validate_results import (
     calibration_metrics,
     case_mix,
-    drop_remarks,
     events_remark,
     out_of_fold_rows,
-    site_remark,
+)
+from crpnet_bench.benchmark.validate_transport import (
+    change_remarks,
+    primary_rows,
+    training_rows,
     transport,
 )
 from crpnet_bench.config import IMPORTED, RunConfig, load_config
@@ -58,43 +61,9 @@ from crpnet_bench.results import (
     PREDICTION_COLUMNS,
     conform,
     read_table,
-    write_atomically,
-    write_table,
 )
 
-__all__ = ["Validation", "read_validations", "validate_run"]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """A run on another cohort.
-
-    Attributes:
-        run_id: the run.
-        cohort: `NAME@VERSION` of the other cohort.
-        kind: real, simulated or synthetic.
-        endpoint: that was judged.
-        folder: where everything lies.
-        metrics: the `metrics` table, role "external", calibration among them.
-        comparisons: of the models on these patients, exploratory.
-        transport: own validation beside this one, by model and index.
-        case_mix: training patients beside these, a row a variable.
-        remarks: sentences without which the numbers mislead: means of folds, forced differences,
-            drops, events against the 100 wanted, the ledger.
-        failures: one line a slide that could not be used.
-    """
-
-    run_id: str
-    cohort: str
-    kind: str
-    endpoint: str
-    folder: Path
-    metrics: pd.DataFrame
-    comparisons: pd.DataFrame
-    transport: pd.DataFrame
-    case_mix: pd.DataFrame
-    remarks: tuple[str, ...]
-    failures: tuple[str, ...]
+__all__ = ["validate_run"]
 
 
 @dataclass(frozen=True)
@@ -244,7 +213,7 @@ def _look(setting: _Setting, predictions: pd.DataFrame, clock: Callable[[], date
 def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
     """Read the outcomes, for the first time, and measure."""
     home, run, external = setting.home, setting.run, setting.external
-    outcomes = read_outcomes(home, external, setting.endpoint)
+    outcomes = read_outcomes(home, external.pinned, setting.endpoint)
     known = predictions["patient_id"].isin(list(outcomes["patient_id"]))
     lost = predictions.loc[~known, "patient_id"].nunique()
     predictions = predictions[known].reset_index(drop=True)
@@ -261,15 +230,16 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
         ignore_index=True,
     )
     record = run.record
-    internal = own[(own["role"] == record.primary_role) & ~own["in_sample"] & own["member"].isna()]
-    changes = transport(internal, whole, record.models, level)
+    changes = transport(
+        training_rows(own), primary_rows(own, record.primary_role), whole, record.models, level
+    )
     patients = outcomes[outcomes["patient_id"].isin(list(predictions["patient_id"]))]
     trained, others, names = _patients_of_both(setting, outcomes)
     remarks = [
         *setting.remarks,
         *([f"{lost} patients without a recorded {setting.endpoint} left out"] if lost else []),
-        *drop_remarks(changes, record.primary_model, external.pinned),
-        *site_remark(trained, names, others),
+        *change_remarks(changes, record.primary_model, external.pinned),
+        *site_remark(dict(zip(names, (trained, others), strict=True))),
         events_remark(int((patients["status"] == 1).sum()), len(patients)),
         *_looks(home, record.run_id, external),
     ]
@@ -286,7 +256,9 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
         remarks=tuple(remarks),
         failures=failure_lines(setting.slides),
     )
-    _store(setting, found, predictions)
+    write_validation(found, predictions, outcome_table(setting.slides))
+    with Registry(home).write() as registry:
+        registry.import_external(record.run_id, external.name, predictions, found.metrics)
     return found
 
 
@@ -335,7 +307,9 @@ def _patients_of_both(
         on="patient_id",
     )
     own = own[own["patient_id"].isin(list(training_patients(setting.run)))]
-    other = views.patients(setting.home, setting.external.pinned).merge(outcomes, on="patient_id")
+    other = views.patients(setting.home, setting.external.pinned).merge(
+        outcomes.drop(columns="site"), on="patient_id"
+    )
     return own, other, (f"{record.cohort}, training", setting.external.pinned)
 
 
@@ -348,48 +322,3 @@ def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:
         f"by {same['run_id'].nunique()} run(s)"
     )
     return [told + ("" if len(same) == 1 else "; only the first was blind")]
-
-
-def _store(setting: _Setting, found: Validation, predictions: pd.DataFrame) -> None:
-    for name, table in (
-        ("slides", outcome_table(setting.slides)),
-        ("predictions", predictions),
-        ("metrics", found.metrics),
-        ("comparisons", found.comparisons),
-        ("transport", found.transport),
-        ("case_mix", found.case_mix),
-    ):
-        write_table(table, found.folder / f"{name}.parquet")
-    about: dict[str, Any] = {
-        "run_id": found.run_id,
-        "cohort": found.cohort,
-        "kind": found.kind,
-        "endpoint": found.endpoint,
-        "remarks": list(found.remarks),
-        "failures": list(found.failures),
-    }
-    write_atomically(found.folder / "validation.json", json.dumps(about, indent=2).encode())
-    with Registry(setting.home).write() as registry:
-        registry.import_external(found.run_id, setting.external.name, predictions, found.metrics)
-
-
-def read_validations(folder: Path) -> Sequence[Validation]:
-    """All external validations of a run, from its folder."""
-    return [_read(path.parent) for path in sorted(folder.glob("external/*/validation.json"))]
-
-
-def _read(place: Path) -> Validation:
-    about = json.loads((place / "validation.json").read_text(encoding="utf-8"))
-    return Validation(
-        run_id=about["run_id"],
-        cohort=about["cohort"],
-        kind=about["kind"],
-        endpoint=about["endpoint"],
-        remarks=tuple(about["remarks"]),
-        failures=tuple(about["failures"]),
-        folder=place,
-        metrics=read_table(place / "metrics.parquet", METRIC_COLUMNS),
-        comparisons=read_table(place / "comparisons.parquet", COMPARISON_COLUMNS),
-        transport=pd.read_parquet(place / "transport.parquet"),
-        case_mix=pd.read_parquet(place / "case_mix.parquet"),
-    )

@@ -1,24 +1,20 @@
 """What an external validation shows beside the usual metrics. Pure: tables in, tables out.
 
 Calibration of probabilities whose link was learned on out-of-fold risks of the run's own patients;
-how discrimination changed from the run's own validation; who the patients of both cohorts are.
+who the patients of both cohorts are. `validate_transport` says how discrimination changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from crpnet_bench.results import METRIC_COLUMNS, conform
 from crpnet_bench.stats.baseline import baseline_table
-from crpnet_bench.stats.concordance import concordance_index
-from crpnet_bench.stats.discrimination import roc_auc
 from crpnet_bench.stats.estimate import Estimate, not_estimable
 from crpnet_bench.stats.follow_up import median_follow_up
-from crpnet_bench.stats.proportions import normal_quantile
 from crpnet_bench.stats.recalibration import calibration
 from crpnet_bench.stats.risk_link import fit_risk_link
 
@@ -26,22 +22,15 @@ __all__ = [
     "WANTED_EVENTS",
     "calibration_metrics",
     "case_mix",
-    "drop_remarks",
     "events_remark",
     "out_of_fold_rows",
-    "site_remark",
-    "transport",
 ]
 
 WANTED_EVENTS = 100
-_KEYS = ["repeat", "fold", "inner_fold"]
 _VARIABLES = (
     "age", "sex", "pT", "pN", "M", "grade", "tumor_size_cm", "necrosis", "sarcomatoid", "rhabdoid",
     "ecog", "symptoms",
 )  # fmt: skip
-_UNEQUAL_SITES = 0.15  # difference of event rates between training sites, worth a sentence
-_SMALLEST_SITE = 5  # patients; rates of smaller sites say nothing
-_NOTABLE = 0.05  # difference of an index within sites and over all, worth a sentence
 
 
 # --- calibration -----------------------------------------------------------------------------
@@ -128,139 +117,6 @@ def _metric(metric: str, horizon: float | None, estimate: Estimate) -> dict[str,
         "status": "ok" if estimate.estimable else "not estimable",
         "reason": told or None,
     }
-
-
-# --- from validation to external validation ----------------------------------------------------
-
-
-def transport(
-    own: pd.DataFrame, external: pd.DataFrame, models: Sequence[str], level: float
-) -> pd.DataFrame:
-    """Discrimination in the run's own validation and in the other cohort, side by side.
-
-    Args:
-        own: validation rows of the run, with `time`, `event` and `site`.
-        external: the same of the other cohort.
-        models: in order.
-        level: confidence level.
-
-    Returns:
-        A row a model and index (auc, c_index): `internal`, `external`, `change` with interval
-        (independent samples), and both indices over pairs of patients from one site. Where risk
-        follows the site more than the disease, the index within sites is the better one outside.
-    """
-    rows = []
-    for model in models:
-        parts = [table[table["model"] == model] for table in (own, external)]
-        for metric in ("auc", "c_index"):
-            before, after = (_index(metric, part, level) for part in parts)
-            within = [_index(metric, part, level, within_site=True).value for part in parts]
-            rows.append(
-                {
-                    "model": model,
-                    "metric": metric,
-                    "internal": before.value,
-                    "external": after.value,
-                    **_change(before, after, level),
-                    "internal_within_sites": within[0],
-                    "external_within_sites": within[1],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _index(metric: str, rows: pd.DataFrame, level: float, *, within_site: bool = False) -> Estimate:
-    rows = rows[rows["risk"].notna()]
-    if within_site:
-        rows = rows[rows["site"].notna()]
-    keys = [*_KEYS, *(["site"] if within_site else [])]
-    fold = rows[keys].astype(object).where(rows[keys].notna(), -1).groupby(keys).ngroup()
-    several = rows["patient_id"].duplicated().any()
-    options: dict[str, Any] = {
-        "fold": fold.to_numpy() if fold.nunique() > 1 else None,
-        "cluster": rows["patient_id"].astype(str).to_numpy() if several else None,
-        "level": level,
-    }
-    event, risk = rows["event"].to_numpy(np.bool_), rows["risk"].to_numpy(np.float64)
-    if metric == "auc":
-        return roc_auc(event, risk, **options)
-    return concordance_index(rows["time"].to_numpy(np.float64), event, risk, **options)
-
-
-def _change(before: Estimate, after: Estimate, level: float) -> dict[str, float | None]:
-    if before.value is None or after.value is None:
-        return {"change": None, "change_low": None, "change_high": None}
-    change = after.value - before.value
-    if before.se is None or after.se is None:
-        return {"change": change, "change_low": None, "change_high": None}
-    half = normal_quantile(level) * float(np.hypot(before.se, after.se))
-    return {"change": change, "change_low": change - half, "change_high": change + half}
-
-
-def drop_remarks(table: pd.DataFrame, primary: str, cohort: str) -> list[str]:
-    """What the primary model lost or kept, which others dropped, and whether risks follow sites."""
-    told = []
-    for row in table[table["metric"] == "auc"].to_dict("records"):
-        if pd.isna(row["change"]) or not (row["model"] == primary or row["change"] < -_NOTABLE):
-            continue
-        told.append(
-            f"{row['model']}: AUC {row['internal']:.3f} in the run's own validation, "
-            f"{row['external']:.3f} in {cohort}, {_verdict(row)}"
-        )
-        within, overall = row["external_within_sites"], row["external"]
-        if pd.notna(within) and within - overall > _NOTABLE:
-            told.append(
-                f"{row['model']}: among patients of one site its AUC in {cohort} is {within:.3f}, "
-                f"over all sites {overall:.3f}: its risk differs between sites against their event "
-                "rates. That is what confounding by site (staining, scanner, referral) in the "
-                "training cohort leads to; do not read the external figure as the value of the "
-                "morphology alone."
-            )
-    return told
-
-
-def site_remark(own: pd.DataFrame, names: tuple[str, str], external: pd.DataFrame) -> list[str]:
-    """Event rates by site in both cohorts, where those of the training sites differ.
-
-    Args:
-        own: training patients with `site` and `status`.
-        names: of both cohorts.
-        external: patients of the other cohort with `site` and `status`.
-    """
-    rates = [_rates(table) for table in (own, external)]
-    if len(rates[0]) < 2 or max(rates[0].values()) - min(rates[0].values()) <= _UNEQUAL_SITES:
-        return []
-    words = [
-        f"{name}: " + ", ".join(f"{site} {rate:.0%}" for site, rate in list(by_site.items())[:8])
-        for name, by_site in zip(names, rates, strict=True)
-        if by_site
-    ]
-    return [
-        f"event rates differ between the training sites ({'; '.join(words)}): what tells the sites "
-        "apart, such as staining, can be learned in place of the disease, and fails or misleads "
-        "where the rates lie otherwise"
-    ]
-
-
-def _rates(rows: pd.DataFrame) -> dict[str, float]:
-    known = rows[rows["site"].notna()]
-    event = (known["status"] == 1).astype(float)
-    sizes = known["site"].value_counts()
-    kept = known["site"].isin(sizes.index[sizes >= _SMALLEST_SITE])
-    return {
-        str(site): float(rate)
-        for site, rate in event[kept].groupby(known.loc[kept, "site"]).mean().items()
-    }
-
-
-def _verdict(row: Mapping[Any, Any]) -> str:
-    change, low, high = row["change"], row["change_low"], row["change_high"]
-    interval = "" if pd.isna(low) else f" (95 % CI {low:+.3f} to {high:+.3f})"
-    if pd.notna(high) and high < 0:
-        return f"a drop of {-change:.3f}{interval}: performance did not carry over"
-    if change < 0:
-        return f"a drop of {-change:.3f}{interval}, within chance"
-    return f"a gain of {change:.3f}{interval}" + (", within chance" if pd.notna(low) else "")
 
 
 # --- the patients --------------------------------------------------------------------------------

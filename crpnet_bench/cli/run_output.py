@@ -32,7 +32,7 @@ def run_document(home: Home, finished: FinishedRun) -> dict[str, Any]:
     """The run as one JSON document."""
     from crpnet_bench.benchmark.ledger import looks_of_run
     from crpnet_bench.benchmark.seeds import seed_distribution
-    from crpnet_bench.benchmark.validate import read_validations
+    from crpnet_bench.benchmark.validate_files import read_validations
 
     by_seed = finished.by_seed
     external = read_validations(finished.folder)
@@ -76,7 +76,7 @@ def show_run(home: Home, finished: FinishedRun) -> None:
         "Class metrics use the label 'ever recorded', which ignores length of follow-up; metrics "
         "at fixed times are in metrics.parquet."
     )
-    for line in (*ledger_lines(home, record), *_validation_lines(finished)):
+    for line in (*record.remarks, *ledger_lines(home, record), *_validation_lines(finished)):
         say(line)
     say(f"Run {record.run_id}\nResults in {finished.folder}")
     for sentence in finished.notes:
@@ -87,7 +87,7 @@ def show_run(home: Home, finished: FinishedRun) -> None:
 
 def _validation_lines(finished: FinishedRun) -> list[str]:
     """What external validations of the run said, so that nobody reads the run without them."""
-    from crpnet_bench.benchmark.validate import read_validations
+    from crpnet_bench.benchmark.validate_files import read_validations
 
     return [
         f"External validation on {found.cohort}: {sentence}"

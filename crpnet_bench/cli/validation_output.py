@@ -8,7 +8,7 @@ from crpnet_bench.cli.common import print_table, warn
 from crpnet_bench.cli.run_output import records, say, show_comparisons, show_metrics
 
 if TYPE_CHECKING:
-    from crpnet_bench.benchmark.validate import Validation
+    from crpnet_bench.benchmark.validate_files import Validation
 
 __all__ = ["show_validation", "validation_document"]
 

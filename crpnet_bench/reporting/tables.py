@@ -51,6 +51,8 @@ TABLE_ONE_ROWS: Mapping[str, str] = {
     "fpr": "False-positive rate, %",
     "fnr": "False-negative rate, %",
     "c_index": "Harrell's C-index",
+    "auc_within_sites": "AUC, pairs of one site",
+    "c_index_within_sites": "C-index, pairs of one site",
     "hr_per_sd": "Hazard ratio per SD of training risk",
     "hr_high_low": "Hazard ratio, high against low risk",
     "logrank_p": "Log-rank P",
@@ -74,6 +76,7 @@ _PERCENT = {
     "fnr",
 }
 _P_VALUES = {"logrank_p"}
+_ONLY_WITH_SITES = {"auc_within_sites", "c_index_within_sites"}
 NOT_ESTIMABLE = "not estimable"
 
 
@@ -100,11 +103,13 @@ def table_one(
     rows = rows[(rows["subgroup"] == subgroup) & rows["member"].isna()]
     cells = {(row["model"], row["metric"]): row for row in rows.to_dict("records")}
     table: list[dict[str, str]] = [{"": "Patients (events)"} | _sizes(cells, models)]
+    known = {metric for _, metric in cells}
     for metric, label in TABLE_ONE_ROWS.items():
-        line = {"": label}
-        for model in models:
-            line[model] = _cell(metric, cells.get((model, metric)))
-        table.append(line)
+        if metric in known or metric not in _ONLY_WITH_SITES:
+            line = {"": label}
+            for model in models:
+                line[model] = _cell(metric, cells.get((model, metric)))
+            table.append(line)
     return pd.DataFrame(table)
 
 

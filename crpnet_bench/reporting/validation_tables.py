@@ -9,7 +9,13 @@ import pandas as pd
 
 from crpnet_bench.reporting.tables import NOT_ESTIMABLE, format_interval, format_p
 
-__all__ = ["CALIBRATION_ROWS", "calibration_table", "case_mix_table", "transport_table"]
+__all__ = [
+    "CALIBRATION_ROWS",
+    "calibration_table",
+    "case_mix_table",
+    "change_in_words",
+    "transport_table",
+]
 
 CALIBRATION_ROWS: Mapping[str, str] = {
     "observed_risk": "Observed risk at {} months",
@@ -53,21 +59,54 @@ def _cell(row: Mapping[Any, Any] | None) -> str:
 
 
 def transport_table(transport: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:
-    """Own validation, this cohort, the change, and both among patients of one site."""
+    """Each set's index, what became of it elsewhere, and both among patients of one site."""
     return pd.DataFrame(
         [
             {
                 "model": headings.get(row["model"], row["model"]),
                 "index": _INDICES[row["metric"]],
-                "own validation": _number(row["internal"]),
-                "external": _number(row["external"]),
-                "change (95 % CI)": _change(row),
-                "own, within sites": _number(row["internal_within_sites"]),
-                "external, within sites": _number(row["external_within_sites"]),
+                "training, out of fold": _index(row, "training"),
+                "own validation": _index(row, "internal"),
+                "external": _index(row, "external"),
+                "validation to external": change_in_words(row),
+                "training to external": change_in_words(row, "training_change"),
+                "own, within sites": _index(row, "internal_within_sites"),
+                "external, within sites": _index(row, "external_within_sites"),
             }
             for row in transport.to_dict("records")
         ]
-    )
+    ).pipe(_without_empty)
+
+
+def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
+    """Without columns that no row has an entry for (several folds: no training patients)."""
+    return table.loc[:, [bool(table[name].ne(NOT_ESTIMABLE).any()) for name in table]]
+
+
+def change_in_words(row: Mapping[Any, Any], name: str = "change") -> str:
+    """Whether an index falls, rises or shows no difference, with its interval.
+
+    Args:
+        row: of the transport table.
+        name: which change of it.
+
+    >>> change_in_words({"change": -0.12, "change_low": -0.21, "change_high": -0.03})
+    'falls by 0.120 (95 % CI 0.030 to 0.210)'
+    >>> change_in_words({"change": -0.03, "change_low": -0.1, "change_high": 0.04})
+    'no difference shown (-0.030, 95 % CI -0.100 to +0.040)'
+    """
+    change, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(change):
+        return NOT_ESTIMABLE
+    if pd.isna(low) or pd.isna(high):
+        return f"changes by {change:+.3f}, interval not estimable"
+    level = row.get("level")
+    ci = f"{95 if level is None or pd.isna(level) else 100 * level:g} % CI"
+    if high < 0:
+        return f"falls by {-change:.3f} ({ci} {-high:.3f} to {-low:.3f})"
+    if low > 0:
+        return f"rises by {change:.3f} ({ci} {low:.3f} to {high:.3f})"
+    return f"no difference shown ({change:+.3f}, {ci} {low:+.3f} to {high:+.3f})"
 
 
 def case_mix_table(case_mix: pd.DataFrame) -> pd.DataFrame:
@@ -79,11 +118,7 @@ def case_mix_table(case_mix: pd.DataFrame) -> pd.DataFrame:
     ).rename(columns={"p_value": "P"})
 
 
-def _number(value: float | None) -> str:
-    return NOT_ESTIMABLE if value is None or pd.isna(value) else f"{value:.3f}"
-
-
-def _change(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["change"]):
+def _index(row: Mapping[Any, Any], name: str) -> str:
+    if pd.isna(row[name]):
         return NOT_ESTIMABLE
-    return format_interval(row["change"], row["change_low"], row["change_high"])
+    return format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"])

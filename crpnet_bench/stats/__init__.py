@@ -100,6 +100,11 @@ _MODULES = {
         "proportional_hazards_test",
     ),
     "proportions": ("proportion_interval",),
+    "rates_by_group": (
+        "EventRates",
+        "GroupRate",
+        "event_rates",
+    ),
     "recalibration": (
         "Calibration",
         "CalibrationCurve",
@@ -216,6 +221,9 @@ if TYPE_CHECKING:
         proportional_hazards_test as proportional_hazards_test,
     )
     from crpnet_bench.stats.proportions import proportion_interval as proportion_interval
+    from crpnet_bench.stats.rates_by_group import EventRates as EventRates
+    from crpnet_bench.stats.rates_by_group import GroupRate as GroupRate
+    from crpnet_bench.stats.rates_by_group import event_rates as event_rates
     from crpnet_bench.stats.recalibration import Calibration as Calibration
     from crpnet_bench.stats.recalibration import CalibrationCurve as CalibrationCurve
     from crpnet_bench.stats.recalibration import CalibrationGroup as CalibrationGroup

@@ -15,13 +15,9 @@ from crpnet_bench.benchmark.line_up import load_model
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
 from crpnet_bench.benchmark.splits import SplitRequest
-from crpnet_bench.benchmark.validate import read_validations, validate_run
-from crpnet_bench.benchmark.validate_results import (
-    drop_remarks,
-    events_remark,
-    site_remark,
-    transport,
-)
+from crpnet_bench.benchmark.validate import validate_run
+from crpnet_bench.benchmark.validate_files import read_validations
+from crpnet_bench.benchmark.validate_results import events_remark
 from crpnet_bench.errors import InputError, NotFoundError, RunError
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
@@ -104,6 +100,26 @@ def test_results_are_stored_and_shown_with_the_run(new_home, clinical_config, ot
     rows = evaluated.metrics.query("role == 'external' and metric == 'auc' and model == 'ssign'")
     expected = found.metrics.query("metric == 'auc' and model == 'ssign'")
     assert rows["value"].tolist() == expected["value"].tolist()
+
+
+def test_the_change_is_that_of_the_metrics(new_home, clinical_config, other):
+    """Transport and `metrics` come from the same indices, within sites too."""
+    home = new_home()
+    finished = run(home, clinical_config(models=MODELS))
+    other(home)
+    found = validate(home, finished)
+    changes = found.transport.query("model == 'ssign'").set_index("metric")
+    honest = finished.metrics[~finished.metrics["in_sample"]].query("model == 'ssign'")
+    for role, column in (("validation", "internal"), ("train", "training")):
+        own = honest[honest["role"] == role].set_index("metric")["value"]
+        assert changes[column].tolist() == [own["auc"], own["c_index"]]
+    outside = found.metrics.query("model == 'ssign'").set_index("metric")["value"]
+    for metric in ("auc", "c_index"):
+        row = changes.loc[metric]
+        assert row["external"] == outside[metric]
+        assert row["external_within_sites"] == outside[f"{metric}_within_sites"]
+        assert row["change"] == pytest.approx(row["external"] - row["internal"])
+        assert row["training_change"] == pytest.approx(row["external"] - row["training"])
 
 
 def test_the_link_is_learned_on_out_of_fold_risks(new_home, clinical_config, other):
@@ -240,55 +256,6 @@ def test_an_outside_model_brings_its_risks_of_the_other_cohort(new_home, clinica
     rows = external(home, finished, "imported:rival")
     assert rows["risk"].astype(int).tolist() == [i % 9 for i in range(70)]
     assert found.metrics.query("metric == 'n_missing'")["value"].iloc[0] == 0
-
-
-def test_risks_that_follow_the_site_are_told():
-    """A risk that rises with the site: rewarded at home, punished where rates are reversed."""
-    generator = np.random.default_rng(0)
-    tables = []
-    for rates in ((0.7, 0.2), (0.2, 0.7)):
-        site = np.repeat([0, 1], 100)
-        event = (generator.random(200) < np.array(rates)[site]).astype(int)
-        risk = -2.0 * site + 0.8 * event + generator.normal(size=200)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "model": "net",
-                    "patient_id": [f"p{i}" for i in range(200)],
-                    "risk": risk,
-                    "event": event,
-                    "time": generator.uniform(1, 60, 200),
-                    "site": np.where(site == 1, "B", "A"),
-                    "repeat": 0,
-                    "fold": 0,
-                    "inner_fold": pd.NA,
-                }
-            )
-        )
-    table = transport(*tables, ["net"], 0.95)
-    row = table.query("metric == 'auc'").iloc[0]
-    outside = tables[1]
-    overall = stats.roc_auc(outside["event"], outside["risk"])
-    within = stats.roc_auc(outside["event"], outside["risk"], fold=outside["site"])
-    assert row["external"] == overall.value
-    assert row["external_within_sites"] == within.value
-    inside = stats.roc_auc(tables[0]["event"], tables[0]["risk"])
-    half = 1.959963984540054 * np.hypot(inside.se, overall.se)
-    assert row["change_high"] == pytest.approx(overall.value - inside.value + half)
-    told = drop_remarks(table, "net", "there@1")
-    assert "performance did not carry over" in told[0]
-    assert "its risk differs between sites against their event rates" in told[1]
-
-
-def test_unequal_sites_are_told():
-    def patients(rates):
-        rows = [(site, int(i < 10 * rate)) for site, rate in rates.items() for i in range(10)]
-        return pd.DataFrame(rows, columns=["site", "status"])
-
-    unequal, equal = patients({"A": 0.5, "B": 0.1}), patients({"C": 0.3, "D": 0.3})
-    (told,) = site_remark(unequal, ("here", "there"), equal)
-    assert "here: A 50%, B 10%; there: C 30%, D 30%" in told
-    assert site_remark(equal, ("here", "there"), unequal) == []
 
 
 def test_events_are_held_against_the_hundred_wanted():
