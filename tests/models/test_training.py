@@ -28,6 +28,8 @@ from crpnet_bench.models.training import (
 )
 from crpnet_bench.progress import SilentProgress
 
+HEADS = ["crpnet", "crpnet-cox", "crpnet-hazard", "crpnet-ipcw", "crpnet-observed"]
+
 
 def fitted(data, config, seed=3, name="crpnet"):
     return build_model(name, config, "cpu").fit(data, seed=seed, progress=SilentProgress())
@@ -75,14 +77,18 @@ def test_members_trained_together_are_those_trained_one_by_one(training, validat
     np.testing.assert_allclose(first, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("budget", [1, 25, 100_000])
-def test_tile_budget_does_not_change_the_fit(budget, training, validation, run_config):
-    reference = fitted(training, run_config()).predict(validation)["probability"]
-    found = fitted(training, run_config(tile_budget=budget)).predict(validation)["probability"]
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [("crpnet", 1), *((name, budget) for name in HEADS for budget in (25, 1000))],
+)
+def test_tile_budget_does_not_change_the_fit(name, budget, training, validation, run_config):
+    reference = fitted(training, run_config(), name=name).predict(validation)["risk"]
+    found = fitted(training, run_config(tile_budget=budget), name=name).predict(validation)["risk"]
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 
-def test_order_of_tiles_does_not_change_the_fit(training, validation, run_config):
+@pytest.mark.parametrize("name", HEADS)
+def test_order_of_tiles_does_not_change_the_fit(name, training, validation, run_config):
     generator = np.random.default_rng(0)
 
     def shuffled(bag):
@@ -90,20 +96,25 @@ def test_order_of_tiles_does_not_change_the_fit(training, validation, run_config
         return replace(bag, features=bag.features[order])
 
     other = replace(training, bags={key: shuffled(bag) for key, bag in training.bags.items()})
-    reference = fitted(training, run_config()).predict(validation)["probability"]
-    found = fitted(other, run_config()).predict(validation)["probability"]
+    reference = fitted(training, run_config(), name=name).predict(validation)["risk"]
+    found = fitted(other, run_config(), name=name).predict(validation)["risk"]
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 
-def test_mini_batches_and_dropout_are_independent_of_packing(training, validation, run_config):
-    def probability(budget):
+@pytest.mark.parametrize("name", HEADS)
+def test_mini_batches_dropout_and_views_are_independent_of_packing(
+    name, training, validation, run_config
+):
+    data = with_views(training)
+
+    def risk(budget):
         config = run_config(batch_bags=8, iterations=9, tile_budget=budget)
         config = config.model_copy(
             update={"model": config.model.model_copy(update={"dropout": 0.4})}
         )
-        return fitted(training, config).predict(validation)["probability"]
+        return fitted(data, config, name=name).predict(validation)["risk"]
 
-    np.testing.assert_allclose(probability(20), probability(10_000), atol=1e-5)
+    np.testing.assert_allclose(risk(20), risk(10_000), atol=1e-5)
 
 
 def test_training_lowers_the_loss_and_seeds_differ(training, run_config):

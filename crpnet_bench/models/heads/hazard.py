@@ -53,16 +53,21 @@ def intervals_survived(time: Floats, event: Bools, ends: Floats) -> Ints:
 class HazardHead:
     """One output an interval, the log-odds of an event in it; deaths without event are censored.
 
+    The outputs are added to the log-odds of the training patients' life table, so that training
+    begins at the average patient and is spent on the differences between patients.
+
     The members' survival curves are averaged. The risk is minus the sum of the curve over the
     ends of the intervals, hence minus the mean number of intervals that such a patient survives:
     the restricted mean survival time, with events as the clock.
 
     Attributes:
         ends: of the intervals, months.
+        base: log-odds of an event in each interval in the life table of the training patients.
         reference: mean risk over the training bags, a number a member.
     """
 
     ends: tuple[float, ...]
+    base: tuple[float, ...]
     reference: tuple[float, ...] = ()
     name: ClassVar[str] = "discrete-time hazard"
     joint: ClassVar[bool] = False
@@ -84,14 +89,15 @@ class HazardHead:
         interval = torch.arange(outputs.shape[2], device=outputs.device)
         passed = (interval < survived).unsqueeze(1)  # (bags, 1, intervals)
         struck = (event & (interval == survived)).unsqueeze(1)
-        # -log(1 - hazard) is softplus(output), -log(hazard) is softplus(-output).
-        each = functional.softplus(outputs) * passed + functional.softplus(-outputs) * struck
+        logits = outputs + torch.tensor(self.base, dtype=outputs.dtype, device=outputs.device)
+        # -log(1 - hazard) is softplus(logit), -log(hazard) is softplus(-logit).
+        each = functional.softplus(logits) * passed + functional.softplus(-logits) * struck
         return each.sum((0, 2))
 
     def centred(self, outputs: Floats) -> Self:
         """The head with the members' mean risks."""
         mean = self.member_risks(outputs).mean(axis=0)
-        return replace(self, reference=tuple(float(value) for value in mean))
+        return replace(self, reference=_plain(mean))
 
     def member_risks(self, outputs: Floats) -> Floats:
         """Minus the mean number of intervals survived, by each member, (bags, members)."""
@@ -111,8 +117,20 @@ class HazardHead:
 
     def _survival(self, outputs: Floats) -> Floats:
         """Survival at the end of each interval, (bags, members, intervals)."""
-        steps = special.log_expit(-outputs.astype(np.float64))
+        steps = special.log_expit(-(outputs.astype(np.float64) + np.array(self.base)))
         return np.asarray(np.exp(np.cumsum(steps, axis=2)))
+
+
+def _life_table(survived: Ints, event: Bools, count: int) -> Floats:
+    """Log-odds of an event in each interval among those who reached it, (intervals,)."""
+    struck = np.bincount(survived[event], minlength=count)
+    passed = np.array([np.sum(survived > interval) for interval in range(count)])
+    # Half a patient on either side: nobody may have survived the last interval.
+    return np.log((struck + 0.5) / (passed + 0.5))
+
+
+def _plain(values: Floats) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
 
 
 def learn_hazard(data: CohortData, patients: Sequence[str], name: str, config: RunConfig) -> Lesson:
@@ -129,7 +147,7 @@ def learn_hazard(data: CohortData, patients: Sequence[str], name: str, config: R
     told = ", ".join(f"{end:g}" for end in ends)
     few = f", {asked} were asked for but event times are tied or few" if len(ends) < asked else ""
     return Lesson(
-        HazardHead(tuple(float(end) for end in ends)),
+        HazardHead(_plain(ends), _plain(_life_table(survived, event, len(ends)))),
         patients,
         torch.from_numpy(np.column_stack([survived, event]).astype(np.int64)),
         notes=(f"hazard intervals end at {told} months{few}",),

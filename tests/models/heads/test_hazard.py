@@ -64,7 +64,7 @@ def test_loss_is_minus_the_log_likelihood_in_any_order_of_patients(seed, bins, p
             expected -= np.log1p(-hazard[i, :, k])
         if event[i]:
             expected -= np.log(hazard[i, :, survived[i]])
-    head = HazardHead(tuple(range(1, bins + 1)))
+    head = HazardHead(tuple(range(1, bins + 1)), (0.0,) * bins)
 
     def loss(order):
         targets = torch.from_numpy(np.column_stack([survived, event]).astype(np.int64)[order])
@@ -91,12 +91,21 @@ def test_constant_hazards_of_largest_likelihood_are_events_over_patients_who_rea
     assert lesson.head.ends == (4.0, 8.0)
     # Three events by 4 among eight, three by 8 among four: the one censored at 3 survived the
     # first interval (past its middle, 2), the one at 7 the second (past 6).
-    np.testing.assert_allclose(torch.sigmoid(outputs).detach()[0, 0], [3 / 8, 3 / 4], atol=1e-4)
+    found = outputs.detach() + torch.tensor(lesson.head.base)
+    np.testing.assert_allclose(torch.sigmoid(found)[0, 0], [3 / 8, 3 / 4], atol=1e-4)
+
+
+def test_training_begins_at_the_life_table(followed):
+    data = followed([1, 2, 3, 4, 5, 6, 7, 8], [1, 1, 0, 1, 1, 1, 0, 1])
+    head = learn_hazard(data, data.patient_ids, "m", config(2)).head
+    np.testing.assert_allclose(head.base, np.log([3.5 / 5.5, 3.5 / 1.5]))
+    untrained = head.risk(np.zeros((1, 1, 2), np.float32))
+    np.testing.assert_allclose(untrained, -(5.5 / 9 + 5.5 / 9 * 1.5 / 5))
 
 
 def test_risk_is_minus_the_intervals_survived_of_the_mean_curve():
     outputs = np.array([[[0.0, 0.0], [-40.0, -40.0]], [[40.0, 0.0], [0.0, 40.0]]], np.float32)
-    head = HazardHead((1.0, 2.0))
+    head = HazardHead((1.0, 2.0), (0.0, 0.0))
     np.testing.assert_allclose(head.member_risks(outputs), [[-0.75, -2], [0, -0.5]], atol=1e-12)
     np.testing.assert_allclose(head.risk(outputs), [-1.375, -0.25], atol=1e-12)
     centred = head.centred(outputs)
