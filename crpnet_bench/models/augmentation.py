@@ -8,7 +8,7 @@ tensor operations, so it runs where the tiles are. Off at prediction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class Strength:
     angle: float = 20.0
     stain: float = 0.15
     shift: float = 0.02
+
+    def times(self, factor: float) -> Strength:
+        """All of it stronger or weaker; 0 leaves flips and rotation by 90 degrees."""
+        return Strength(*(factor * value for value in astuple(self)))
 
 
 def augment(tiles: Tensor, generator: torch.Generator, strength: Strength | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
 from crpnet_bench.models.clinical_variables import KARAKIEWICZ_VARIABLES
 from crpnet_bench.models.cox_clinical import COX_CLINICAL_KIND, ClinicalCox, load_clinical_cox
 from crpnet_bench.models.cox_model import COX_KIND, CoxModel, load_cox
+from crpnet_bench.models.fine_tuning import FINE_TUNED_KIND, FineTuningModel, load_fine_tuned
 from crpnet_bench.models.fitted_networks import NETWORK_KIND, load_network
 from crpnet_bench.models.forest import FOREST_KIND, ForestModel, load_forest
 from crpnet_bench.models.heads import HEADS
@@ -34,6 +35,10 @@ def _network(name: str, title: str, pool: str, head: str) -> Builder:
         return NetworkModel(name, full_title, pool, config, device, head)
 
     return build
+
+
+def _fine_tuned(config: RunConfig, device: str) -> RiskModel:
+    return FineTuningModel("crpnet-finetuned", "CRPNet, trained on tiles", config, device)
 
 
 def _score(name: str, title: str) -> Builder:
@@ -80,6 +85,7 @@ MODELS: Mapping[str, Builder] = {
         for name, (title, pool) in _NETWORKS.items()
         for head, kind in HEADS.items()
     },
+    "crpnet-finetuned": _fine_tuned,
     "t_stage": _variable("t_stage", "T stage alone", "pT"),
     "grade": _variable("grade", "Grade alone", "grade"),
     "necrosis": _variable("necrosis", "Necrosis alone", "necrosis"),
@@ -93,6 +99,7 @@ MODELS: Mapping[str, Builder] = {
 
 _LOADERS: Mapping[str, Callable[[Checkpoint, str], FittedModel]] = {
     NETWORK_KIND: load_network,
+    FINE_TUNED_KIND: load_fine_tuned,
     SCORE_KIND: load_score,
     COX_KIND: load_cox,
     COX_CLINICAL_KIND: load_clinical_cox,

@@ -55,7 +55,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "weights_sha256": None,
     }
     if checkpoint.tensors:
-        tensors = {key: np.ascontiguousarray(array) for key, array in checkpoint.tensors.items()}
+        tensors = {key: np.asarray(array, order="C") for key, array in checkpoint.tensors.items()}
         content = save(tensors)
         description["weights_sha256"] = hashlib.sha256(content).hexdigest()
         write_atomically(folder / _WEIGHTS, content)

@@ -213,11 +213,15 @@ class FittedNetwork:
             member_tile_logit=member_logits,
         )
 
-    def save(self, folder: Path) -> None:
-        """Write weights and card; `load_network` reads them."""
+    def checkpoint(self) -> Checkpoint:
+        """Weights and card; `load_network` reads them."""
         tensors = {key: value.cpu().numpy() for key, value in self.network.state_dict().items()}
         state = {"card": asdict(self.card), "shape": asdict(self.network.shape)}
-        write_checkpoint(Checkpoint(NETWORK_KIND, state, tensors), folder)
+        return Checkpoint(NETWORK_KIND, state, tensors)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint."""
+        write_checkpoint(self.checkpoint(), folder)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

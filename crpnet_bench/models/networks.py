@@ -23,7 +23,7 @@ from crpnet_bench.models.heads.cross_entropy import EverRecurrence
 from crpnet_bench.models.training import cpu_threads, standardize, train, training_dtype
 from crpnet_bench.progress import Progress, SilentProgress
 
-__all__ = ["NetworkModel"]
+__all__ = ["NetworkModel", "network_shape"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class NetworkModel:
         device = torch.device(self.device)
         with cpu_threads(settings.threads):
             generators = member_generators(seed, settings.inits)
-            shape = self._shape(bags[0].dimension, lesson.head.outputs)
+            shape = network_shape(self.config, bags[0].dimension, lesson.head.outputs)
             network = build_network(self.pool, shape, generators, device)
             if self.config.model.standardize:
                 standardize(network, bags)
@@ -98,16 +98,18 @@ class NetworkModel:
         )
         return FittedNetwork(card, network)
 
-    def _shape(self, dimension: int, outputs: int) -> NetworkShape:
-        model = self.config.model
-        return NetworkShape(
-            dimension=dimension,
-            attention_dim=model.attention_dim,
-            hidden_dim=model.hidden_dim,
-            outputs=outputs,
-            dropout=model.dropout,
-            tile_budget=self.config.train.tile_budget,
-        )
+
+def network_shape(config: RunConfig, dimension: int, outputs: int) -> NetworkShape:
+    """The sizes that the settings ask for, with features of that dimension."""
+    model = config.model
+    return NetworkShape(
+        dimension=dimension,
+        attention_dim=model.attention_dim,
+        hidden_dim=model.hidden_dim,
+        outputs=outputs,
+        dropout=model.dropout,
+        tile_budget=config.train.tile_budget,
+    )
 
 
 def _fit_notes(left_out: int, bags: Sequence[Bag], views_asked: int) -> tuple[str, ...]:

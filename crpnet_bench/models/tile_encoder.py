@@ -57,7 +57,7 @@ class TileEncoder(nn.Module):
         self.chunk_tiles = chunk_tiles
         self._size = backbone.size
         self._device = device
-        self._precision = precision
+        self.precision = precision
         self._strength = strength
         network = backbone.network.to(device).eval().requires_grad_(requires_grad=False)
         self.network = network.to(memory_format=torch.channels_last)
@@ -115,7 +115,7 @@ class TileEncoder(nn.Module):
             images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._precision is torch.bfloat16
+            self._device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16
         ):
             output: Tensor = self.network(images)  # (n, dim) or (n, dim, h, w)
         output = output.float()
