@@ -121,7 +121,7 @@ def _finish(
 
 def _closed(record: RunRecord, results: Results) -> RunRecord:
     failures = tuple(
-        f"{model} {fold}: {result.failure}"
+        f"{model} {fold}: {result.failure.removeprefix(f'{model}: ')}"
         for (fold, model), result in results.items()
         if result.failure
     )

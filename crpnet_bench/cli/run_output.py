@@ -98,12 +98,17 @@ def _validation_lines(finished: FinishedRun) -> list[str]:
 
 def show_metrics(metrics: pd.DataFrame, titles: Mapping[str, str], about: str) -> dict[str, str]:
     """Table 1 for each set of patients; the headings used, by model."""
+    from crpnet_bench.reporting.missing import missing_lines
     from crpnet_bench.reporting.tables import blocks, short_titles, table_one
 
     headings = short_titles(titles)
     for block in blocks(metrics):
         say(f"\n{block.heading}: {about}")
         print_table(table_one(metrics, block, list(headings)).rename(columns=headings))
+        # What training patients lack is said by the notes of the fits.
+        if block.role != "train":
+            for line in missing_lines(metrics, block, headings):
+                say(line)
     return headings
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "format_interval",
     "format_p",
     "horizon_table",
+    "rows_of",
     "short_titles",
     "table_one",
 ]
@@ -78,11 +79,12 @@ _PERCENT = {
 _P_VALUES = {"logrank_p"}
 _ONLY_WITH_SITES = {"auc_within_sites", "c_index_within_sites"}
 NOT_ESTIMABLE = "not estimable"
+NO_PREDICTIONS = "no predictions"
 
 
 def blocks(metrics: pd.DataFrame) -> list[Block]:
     """The sets of patients that these metrics speak of, in reading order."""
-    return [block for block in _BLOCKS if len(_rows(metrics, block))]
+    return [block for block in _BLOCKS if len(rows_of(metrics, block))]
 
 
 def table_one(
@@ -99,7 +101,7 @@ def table_one(
     Returns:
         Text cells such as "0.879 (0.783-0.943)"; what cannot be estimated says so.
     """
-    rows = _rows(metrics, block)
+    rows = rows_of(metrics, block)
     rows = rows[(rows["subgroup"] == subgroup) & rows["member"].isna()]
     cells = {(row["model"], row["metric"]): row for row in rows.to_dict("records")}
     table: list[dict[str, str]] = [{"": "Patients (events)"} | _sizes(cells, models)]
@@ -124,7 +126,7 @@ def horizon_table(
         models: columns, in this order.
         subgroup: "all" or a named subgroup.
     """
-    rows = _rows(metrics, block)
+    rows = rows_of(metrics, block)
     rows = rows[(rows["subgroup"] == subgroup) & rows["member"].isna()]
     rows = rows[rows["horizon_months"].notna()]
     cells = {
@@ -149,7 +151,8 @@ def short_titles(titles: Mapping[str, str], longest: int = 20) -> dict[str, str]
     return {name: title if len(title) <= longest else name for name, title in titles.items()}
 
 
-def _rows(metrics: pd.DataFrame, block: Block) -> pd.DataFrame:
+def rows_of(metrics: pd.DataFrame, block: Block) -> pd.DataFrame:
+    """The metrics of one set of patients."""
     role = metrics["role"] == block.role
     if block.in_sample is None:
         return metrics[role & metrics["in_sample"].isna()]
@@ -164,7 +167,7 @@ def _sizes(
         row = cells.get((model, "auc"))
         missing = cells.get((model, "n_missing"))
         left_out = int(missing["value"]) if missing is not None else 0
-        text = "" if row is None else f"{row['n']} ({row['events']})"
+        text = NO_PREDICTIONS if row is None else f"{row['n']} ({row['events']})"
         sizes[model] = f"{text}, {left_out} missing" if left_out else text
     return sizes
 

@@ -31,6 +31,13 @@ def test_table_one_shows_intervals_percentages_and_what_is_not_estimable():
     assert cells.loc["Patients (events)", "crpnet"] == "75 (19), 2 missing"
 
 
+def test_a_model_without_predictions_says_so():
+    block = Block("validation", False, "Validation")
+    cells = table_one(_metrics(), block, ["crpnet", "ssign"]).set_index("")
+    assert cells.loc["Patients (events)", "ssign"] == "no predictions"
+    assert cells.loc["AUC", "ssign"] == ""
+
+
 def test_only_sets_of_patients_that_are_there_get_a_block():
     assert [block.role for block in blocks(_metrics())] == ["validation"]
 
