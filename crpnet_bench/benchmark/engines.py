@@ -49,13 +49,12 @@ class Job(Generic[R]):
 
 
 class Engine(Protocol):
-    """Computes tasks.
+    """Computes tasks."""
 
-    Attributes:
-        side_by_side: whether tasks run at the same time; work is worth cutting up only then.
-    """
-
-    side_by_side: bool
+    @property
+    def side_by_side(self) -> bool:
+        """Whether tasks run at the same time; work is worth cutting up only then."""
+        ...
 
     def run(
         self, jobs: Sequence[Job[R]], folder: Path, *, description: str, progress: Progress

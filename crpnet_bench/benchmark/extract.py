@@ -131,7 +131,7 @@ def extract_features(
     if encoder_config.name.startswith(IMPORTED):
         return [_imported(job, feature_root, encoder_config.name) for job in slides]
     engine = engine or LocalEngine()
-    encoder = Shared(partial(load_encoder, encoder_config, device))
+    encoder: Shared[Encoder] = Shared(partial(load_encoder, encoder_config, device))
     encode = partial(_encode_slides, feature_root, tiling, encoder, workers)
     jobs = _one_each(slides, encode) if engine.side_by_side else [_together(slides, encode)]
     with _writing(feature_root):
