@@ -24,7 +24,7 @@ feature vector), width (of the attention), hidden (of the classifier), outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from crpnet_bench.models.weighted_sum import weighted_sum
 
 __all__ = [
     "AttentionPool",
@@ -41,7 +43,14 @@ __all__ = [
     "Pool",
     "crpnet",
     "member_generators",
+    "recomputed",
+    "stacked_linear",
+    "uniform",
 ]
+
+# On a CPU the attention layer takes so many tiles at a time that what it computes stays in the
+# cache.
+_CPU_TILES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +89,54 @@ def member_generators(seed: int, members: int) -> list[torch.Generator]:
     return generators
 
 
-def _uniform(shape: Sequence[int], fan_in: int, generators: Sequence[torch.Generator]) -> Tensor:
-    # The initialisation of a linear layer in PyTorch: uniform within 1 / sqrt(inputs).
+def uniform(shape: Sequence[int], fan_in: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Initial weights of a linear layer as in PyTorch, (members, *shape).
+
+    Uniform within 1 / sqrt(fan_in), the number of inputs.
+    """
     bound = 1 / math.sqrt(fan_in)
     drawn = [torch.rand(tuple(shape), generator=generator) for generator in generators]
-    return torch.stack(drawn) * (2 * bound) - bound  # (members, *shape)
+    return torch.stack(drawn) * (2 * bound) - bound
+
+
+def stacked_linear(tiles: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer of each member as one product: (tiles, d) to (tiles, members, width).
+
+    In the tiles' own precision: with bfloat16 tiles this product, nearly all of the arithmetic,
+    runs on the fast units.
+
+    Args:
+        tiles: (tiles, d), float32 or bfloat16.
+        weight: (members, width, d), float32.
+        bias: (members, width), float32.
+    """
+    members, width, dimension = weight.shape
+    all_weights = weight.reshape(members * width, dimension).to(tiles.dtype)
+    product = functional.linear(tiles, all_weights, bias.reshape(-1).to(tiles.dtype))
+    return product.view(-1, members, width)
+
+
+def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`function(*inputs)`, computed again on the way back instead of kept in memory."""
+    result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 class Pool(Protocol):
-    """From the tiles of each bag to one vector a bag and member."""
+    """From the tiles of each bag to one vector a bag and member.
+
+    Attributes:
+        dimension: of that vector.
+    """
+
+    dimension: int
+
+    def embed(self, tiles: Tensor) -> Tensor:
+        """What is pooled, in float32: the vector of a bag of one tile.
+
+        (tiles, features) to (tiles, members or 1, dimension).
+        """
+        ...
 
     def weights(self, tiles: Tensor) -> Tensor:
         """Share of each tile in the vector of its bag, (tiles of one bag, members or 1)."""
@@ -105,34 +153,36 @@ class AttentionPool(nn.Module):
     def __init__(self, shape: NetworkShape, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         width, dimension = shape.attention_dim, shape.dimension
+        self.dimension = dimension
         self.tile_budget = shape.tile_budget
-        self.weight = nn.Parameter(_uniform((width, dimension), dimension, generators))
-        self.bias = nn.Parameter(_uniform((width,), dimension, generators))
+        self.weight = nn.Parameter(uniform((width, dimension), dimension, generators))
+        self.bias = nn.Parameter(uniform((width,), dimension, generators))
         # The second linear layer has no bias: a constant added to all tiles of a bag
         # leaves the softmax as it is.
-        self.score = nn.Parameter(_uniform((width,), width, generators))
+        self.score = nn.Parameter(uniform((width,), width, generators))
+
+    def embed(self, tiles: Tensor) -> Tensor:
+        """The tiles as they are, (tiles, 1, dimension)."""
+        return tiles.float().unsqueeze(1)
+
+    def hidden(self, tiles: Tensor) -> Tensor:
+        """What the score is a weighted sum of, (tiles, members, width)."""
+        return torch.tanh(stacked_linear(tiles, self.weight, self.bias)).float()
 
     def _score_part(self, tiles: Tensor) -> Tensor:
-        members, width, dimension = self.weight.shape
-        # In the tiles' own precision: with bfloat16 tiles this product, nearly all of the
-        # arithmetic, runs on the fast units; everything after it is float32.
-        weight = self.weight.reshape(members * width, dimension).to(tiles.dtype)
-        bias = self.bias.reshape(members * width).to(tiles.dtype)
-        hidden = torch.tanh(functional.linear(tiles, weight, bias))  # (tiles, members * width)
-        hidden = hidden.float().view(-1, members, width)  # (tiles, members, width)
-        return (hidden * self.score).sum(-1)  # (tiles, members)
+        return (self.hidden(tiles) * self.score).sum(-1)
 
     def scores(self, tiles: Tensor) -> Tensor:
         """Attention before the softmax, (tiles, members)."""
+        rows = self.tile_budget
+        if tiles.device.type == "cpu":
+            rows = min(rows, _CPU_TILES)
+        parts = torch.split(tiles, rows)
         if len(tiles) <= self.tile_budget:
-            return self._score_part(tiles)
+            return torch.cat([self._score_part(part) for part in parts])
         # A pack longer than the budget: memory stays that of one part, for the price of
         # computing each part a second time on the way back.
-        parts = [
-            checkpoint(self._score_part, part, use_reentrant=False, preserve_rng_state=False)
-            for part in torch.split(tiles, self.tile_budget)
-        ]
-        return torch.cat(parts)
+        return torch.cat([recomputed(self._score_part, part) for part in parts])
 
     def weights(self, tiles: Tensor) -> Tensor:
         """Attention over the tiles of one bag, (tiles, members)."""
@@ -144,7 +194,7 @@ class AttentionPool(nn.Module):
         pooled = []
         for score, bag in zip(scores, torch.split(tiles, list(lengths)), strict=True):
             weights = torch.softmax(score, dim=0)  # (tiles of the bag, members)
-            pooled.append(weights.T @ bag.float())  # (members, dimension)
+            pooled.append(weighted_sum(weights, bag))  # (members, dimension)
         return torch.stack(pooled)
 
 
@@ -154,10 +204,10 @@ class Classifier(nn.Module):
     def __init__(self, shape: NetworkShape, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         dimension, hidden, outputs = shape.dimension, shape.hidden_dim, shape.outputs
-        self.weight = nn.Parameter(_uniform((hidden, dimension), dimension, generators))
-        self.bias = nn.Parameter(_uniform((hidden,), dimension, generators))
-        self.out_weight = nn.Parameter(_uniform((outputs, hidden), hidden, generators))
-        self.out_bias = nn.Parameter(_uniform((outputs,), hidden, generators))
+        self.weight = nn.Parameter(uniform((hidden, dimension), dimension, generators))
+        self.bias = nn.Parameter(uniform((hidden,), dimension, generators))
+        self.out_weight = nn.Parameter(uniform((outputs, hidden), hidden, generators))
+        self.out_bias = nn.Parameter(uniform((outputs,), hidden, generators))
 
     def forward(self, pooled: Tensor, keep: Tensor | None = None) -> Tensor:
         """From (bags, members or 1, dimension) to (bags, members, outputs).
@@ -216,8 +266,8 @@ class BagNetwork(nn.Module):
 
     def tile_outputs(self, tiles: Tensor, part: int = 1024) -> Tensor:
         """What the classifier says of each tile as if it were a bag, (tiles, members, outputs)."""
-        parts = [tile.float().unsqueeze(1) for tile in torch.split(tiles, part)]
-        return torch.cat([self.classifier(tile) for tile in parts])
+        parts = torch.split(tiles, part)
+        return torch.cat([self.classifier(self.pool.embed(some)) for some in parts])
 
 
 def crpnet(shape: NetworkShape, generators: Sequence[torch.Generator]) -> BagNetwork:

@@ -12,12 +12,21 @@ from crpnet_bench.models.crpnet import NetworkShape
 __all__ = ["MaxPool", "MeanPool"]
 
 
-class MeanPool(nn.Module):
-    """The mean of a bag's features: every tile counts the same."""
+class _PlainPool(nn.Module):
+    """Nothing to learn: the tiles are pooled as they are."""
 
     def __init__(self, shape: NetworkShape, generators: Sequence[torch.Generator]) -> None:
-        """Takes what `AttentionPool` takes, and needs none of it."""
+        """Takes what `AttentionPool` takes, and needs little of it."""
         super().__init__()
+        self.dimension = shape.dimension
+
+    def embed(self, tiles: Tensor) -> Tensor:
+        """The tiles as they are, (tiles, 1, dimension)."""
+        return tiles.float().unsqueeze(1)
+
+
+class MeanPool(_PlainPool):
+    """The mean of a bag's features: every tile counts the same."""
 
     def weights(self, tiles: Tensor) -> Tensor:
         """Equal shares, (tiles of one bag, 1)."""
@@ -29,12 +38,8 @@ class MeanPool(nn.Module):
         return torch.stack([bag.float().mean(dim=0, keepdim=True) for bag in bags])
 
 
-class MaxPool(nn.Module):
+class MaxPool(_PlainPool):
     """The largest value of each feature over the tiles of a bag."""
-
-    def __init__(self, shape: NetworkShape, generators: Sequence[torch.Generator]) -> None:
-        """Takes what `AttentionPool` takes, and needs none of it."""
-        super().__init__()
 
     def weights(self, tiles: Tensor) -> Tensor:
         """Share of the features in which a tile is the largest, (tiles of one bag, 1)."""
