@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 
+from crpnet_bench.errors import ModelError
 from crpnet_bench.models.base import Bag, BagModel
 
 __all__ = ["ATTENTION_FILE", "attention_table"]
@@ -28,11 +30,11 @@ def attention_table(
         `patient_id`, `slide_id`, `role`, `x`, `y` (level 0), `attention` (sums to 1 over a
         patient), `tile_logit` (log-odds of an event were the bag this tile alone).
     """
-    parts = [
-        _of_patient(networks, patient, bags[patient], role)
-        for patient, role in sorted(roles.items())
-        if patient in bags
-    ]
+    parts = []
+    for patient, role in sorted(roles.items()):
+        if patient in bags:
+            with suppress(ModelError):  # the patient's prediction is missing then, and says why
+                parts.append(_of_patient(networks, patient, bags[patient], role))
     return pd.concat(parts, ignore_index=True) if parts else _no_rows()
 
 

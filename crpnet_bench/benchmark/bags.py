@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crpnet_bench.benchmark.tile_pixels import with_pixels
 from crpnet_bench.models.base import Bag
 from crpnet_bench.slides.features import read_features
 from crpnet_bench.slides.packed import pack_bags
@@ -28,14 +29,16 @@ class BagSource:
     Attributes:
         files: slides with features, by patient.
         pack: folder of the pack.
+        slides: the slide files, by identity.
     """
 
     files: Mapping[str, SlideFiles]
     pack: Path
+    slides: Mapping[str, Path]
 
     def read(self) -> dict[str, Bag]:
-        """The bags, as `read_bags` gives them."""
-        return read_bags(self.files, self.pack)
+        """The bags, as `read_bags` gives them, able to read their tiles' pixels."""
+        return with_pixels(read_bags(self.files, self.pack), self.files, self.slides)
 
 
 def read_bags(

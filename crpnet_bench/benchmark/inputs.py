@@ -369,7 +369,7 @@ def _bag_source(
         else:
             reasons[patient] = "; ".join(s.reason for s in own) or _NO_SLIDE
     pack = home.features / _feature_fingerprint(slides) / "packed" / record.pinned
-    return BagSource(usable, pack), reasons
+    return BagSource(usable, pack, {slide.slide_id: slide.path for slide in slides}), reasons
 
 
 def _feature_fingerprint(slides: Sequence[SlideOutcome]) -> str:
