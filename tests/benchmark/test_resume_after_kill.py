@@ -14,6 +14,7 @@ from crpnet_bench.benchmark.splits import SplitRequest
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 
+FIVE = SplitRequest(method="k-fold", folds=5, name="five")
 MODELS = ["ssign", "leibovich_2003", "leibovich_2003+ssign"]
 
 
@@ -53,21 +54,28 @@ def _predictions(home, run_id):
     return table.drop(columns="run_id")
 
 
-def _check(server, new_home, clinical_config, kills, seed):
-    home = new_home(SplitRequest(method="k-fold", folds=5, name="five"), n=60)
-    config = clinical_config(split="five", models=MODELS)
+def _in_work(folder):
+    """Models whose fold was begun and not finished."""
+    begun = folder.glob("folds/*/*")
+    return [place.name for place in begun if not (place / "done.json").exists()]
+
+
+def _check(server, home, config, kills, seed):
+    """Kill so many runs, go on with each; returns what was in work when they were killed."""
     options = {"device": "cpu", "progress": SilentProgress()}
     run_benchmark(home, config, **options)  # compiles and caches what the first run has to
     started = time.monotonic()
     undisturbed = _predictions(home, run_benchmark(home, config, **options).record.run_id)
     length = time.monotonic() - started
     moments = np.random.default_rng(seed).uniform(0, 1.2 * length, kills)
-    interrupted = 0
+    interrupted, in_work = 0, []
     for moment in moments:
         run_id, finished = _kill_once(server, home, config, None, moment)
         if run_id is None:
             continue  # killed before the run had a name: nothing to go on with
-        marks = {p: p.stat().st_mtime_ns for p in (home.runs / run_id).glob("folds/*/*/done.json")}
+        folder = home.runs / run_id
+        marks = {path: path.stat().st_mtime_ns for path in folder.glob("folds/*/*/done.json")}
+        in_work += _in_work(folder)
         interrupted += not finished
         process = _start(server, home, config, run_id)
         process.join()
@@ -77,21 +85,36 @@ def _check(server, new_home, clinical_config, kills, seed):
         stored = views.predictions(home, run_id).drop(columns="run_id")
         assert len(stored) == len(undisturbed)
     assert interrupted >= kills // 4
+    return in_work
 
 
 def test_killed_at_three_random_moments(server, new_home, clinical_config):
-    _check(server, new_home, clinical_config, kills=3, seed=1)
+    home = new_home(FIVE, n=60)
+    _check(server, home, clinical_config(split="five", models=MODELS), kills=3, seed=1)
 
 
 @pytest.mark.slow
 def test_killed_at_25_random_moments(server, new_home, clinical_config):
-    _check(server, new_home, clinical_config, kills=25, seed=2)
+    home = new_home(FIVE, n=60)
+    _check(server, home, clinical_config(split="five", models=MODELS), kills=25, seed=2)
+
+
+@pytest.mark.slow
+def test_killed_at_25_random_moments_of_a_run_with_a_network(
+    server, tmp_path, home_with_bags, network_config
+):
+    home = home_with_bags(tmp_path, 30, 0, FIVE)
+    config = network_config(
+        ["crpnet", "ssign", "crpnet+ssign"], evaluation={"horizons_months": [36]}
+    )
+    in_work = _check(server, home, config, kills=25, seed=4)
+    assert in_work.count("crpnet") >= 5  # while it was trained, locked or written
 
 
 @pytest.mark.slow
 def test_killed_again_and_again(server, new_home, clinical_config):
     """The same run is killed each time it goes on, until it gets through."""
-    home = new_home(SplitRequest(method="k-fold", folds=5, name="five"), n=60)
+    home = new_home(FIVE, n=60)
     config = clinical_config(split="five", models=MODELS)
     options = {"device": "cpu", "progress": SilentProgress()}
     undisturbed = _predictions(home, run_benchmark(home, config, **options).record.run_id)
