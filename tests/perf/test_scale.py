@@ -13,10 +13,15 @@ import time
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crpnet_bench.benchmark.engines import ClusterOptions, Job, open_engine
+from crpnet_bench.home import Home
 from crpnet_bench.progress import SilentProgress
+from crpnet_bench.registry import views
+from crpnet_bench.registry.store import Registry
+from crpnet_bench.results import RunRecord
 
 pytestmark = [
     pytest.mark.perf,
@@ -102,6 +107,44 @@ def _told(value):
     if isinstance(value, list):
         return f"{value[0]:.1f} s CPU ({value[1]:.1f} s)"
     return f"{value:,.0f}"
+
+
+def test_registry_by_number_of_predictions(tmp_path):
+    """Patients times folds times models: what fills the registry first."""
+    home = Home(tmp_path / "home")
+    patients, fits = 20_000, 50
+    generator = np.random.default_rng(0)
+    rows = patients * fits
+    predictions = pd.DataFrame(
+        {
+            "run_id": "run",
+            "model": np.repeat([f"model-{n % 5}" for n in range(fits)], patients),
+            "cohort": "large",
+            "cohort_version": 1,
+            "split": "ten",
+            "repeat": 0,
+            "fold": np.repeat(np.arange(fits) // 5, patients),
+            "seed": 0,
+            "role": "validation",
+            "patient_id": np.tile([f"P{n:07d}" for n in range(patients)], fits),
+            "risk": generator.normal(size=rows),
+            "probability": generator.random(rows),
+            "status": "ok",
+        }
+    )
+    record = RunRecord(
+        run_id="run", created="2026-01-01T00:00:00+00:00", status="done", cohort="large",
+        cohort_version=1, cohort_kind="simulated", endpoint="RFS", split="ten", split_sha256="",
+        models=("model-0",), primary_model="model-0", primary_metric="auc", seed=0, device="cpu",
+        config_fingerprint="", config={}, environment={},
+    )  # fmt: skip
+    started = time.process_time(), time.perf_counter()
+    with Registry(home).write() as registry:
+        registry.import_run(record, predictions, pd.DataFrame())
+    took = [time.process_time() - started[0], time.perf_counter() - started[1]]
+    size = home.registry.stat().st_size / 2**20
+    print(f"\n{rows:,} predictions: {_told(took)}, registry {size:.0f} MB")
+    assert len(views.predictions(home, "run")) == rows
 
 
 @pytest.fixture
