@@ -16,6 +16,7 @@ from crpnet_bench.cli.common import (
     JsonOption,
     RayAddressOption,
     emit,
+    note,
     open_home,
     progress,
 )
@@ -51,6 +52,7 @@ def run(
     from crpnet_bench.benchmark.engines import ClusterOptions, open_engine
     from crpnet_bench.benchmark.environment import choose_device
     from crpnet_bench.benchmark.explain import explain_run
+    from crpnet_bench.benchmark.fine_tuning_cost import cost_notes
     from crpnet_bench.benchmark.runner import run_benchmark
     from crpnet_bench.cli.run_output import run_document, show_run
 
@@ -58,6 +60,8 @@ def run(
     given = {"cohort": cohort, "endpoint": endpoint, "split": split, "seed": seed, "seeds": seeds}
     settings = run_settings(where, config, given | named_models(model), resume)
     chosen = choose_device(device, elsewhere=engine == "ray")
+    for sentence in cost_notes(settings, chosen):
+        note(f"note: {sentence}")
     cluster = ClusterOptions(ray_address, num_cpus, num_gpus)
     with open_engine(engine, cluster, chosen) as tasks:
         finished = run_benchmark(
