@@ -203,6 +203,8 @@ class FeatureParts:
         return parts
 
     def discard(self) -> None:
-        """Remove all parts of this feature file, those of other keys included."""
+        """Remove all parts of this feature file, those of other keys and killed runs included."""
         for folder in self._target.parent.glob(f"{self._target.stem}.*.parts"):
             shutil.rmtree(folder, ignore_errors=True)
+        for unfinished in self._target.parent.glob(f".{self._target.name}.*.tmp"):
+            unfinished.unlink(missing_ok=True)

@@ -88,6 +88,7 @@ def test_the_feature_file_says_what_it_holds(slides, tmp_path):
     assert (attrs["tile_px"], attrs["tile_px_level0"]) == (64, [64.0, 64.0])
     assert attrs["tiling_fingerprint"] == TILING.fingerprint()
     assert attrs["encoder"] == "resnet50-trunc"
+    assert attrs["encoder_backend"] == "torch"
     assert attrs["precision"] in {"float32", "bfloat16"}
     assert set(attrs["versions"]) >= {"torch", "openslide-bin", "crpnet-bench"}
 
@@ -137,6 +138,7 @@ def test_an_interrupted_slide_goes_on_at_its_next_block(tmp_path):
     target = tmp_path / "f" / whole.feature_path.parent.name / whole.feature_path.name
     parts = FeatureParts(target, "own")
     assert list(parts.finished()) == [0]
+    (target.parent / f".{target.name}.1.tmp").touch()  # as if killed while it was written
     assert not is_complete(target)
     kept = (parts.folder / "00000000.npz").stat().st_mtime_ns
 
@@ -152,7 +154,7 @@ def test_an_interrupted_slide_goes_on_at_its_next_block(tmp_path):
     found = read_features(outcome.feature_path)
     assert np.array_equal(found.features, expected.features)
     assert np.array_equal(found.coords, expected.coords)
-    assert not parts.folder.exists()
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_two_jobs_of_one_content_share_a_file(slides, tmp_path):

@@ -163,6 +163,33 @@ def test_extraction_keeps_the_encoder_busy(slide, tmp_path_factory):
     assert ratios["wall clock"] >= 0.9
 
 
+def test_backends_of_the_encoder_on_a_cpu():
+    """In turn on the same tiles, one thread each; bounds on features are in tests/models."""
+    pixels = np.stack([tissue(TILE + number)[:TILE, :TILE] for number in range(32)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    encoders = {
+        (backend, precision): load_encoder(EncoderConfig(backend=backend, precision=precision))
+        for precision in ("float32", "bfloat16")
+        for backend in ("torch", "openvino")
+    }
+    torch.set_num_threads(before)
+    seconds = dict.fromkeys(encoders, np.inf)
+    features = {name: encoder.encode(pixels) for name, encoder in encoders.items()}
+    for _ in range(4):
+        for name, encoder in encoders.items():
+            start = time.process_time()
+            encoder.encode(pixels)
+            seconds[name] = min(seconds[name], time.process_time() - start)
+    exact = features["torch", "float32"]
+    for (backend, precision), found in features.items():
+        told(f"{backend}, {precision}, CPU time", len(pixels) / seconds[backend, precision])
+        change = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        print(f"its features against torch, float32: at most {change.max():.2g} apart")
+    for precision in ("float32", "bfloat16"):
+        assert seconds["openvino", precision] < 1.5 * seconds["torch", precision]
+
+
 def test_memory_of_tiling_does_not_grow_with_the_slide(slide, tmp_path_factory):
     path = tmp_path_factory.mktemp("large") / "large.svs"
     write_repeated_slide(path, tissue(1024), 100_000, 100_000, SlideLayout())
