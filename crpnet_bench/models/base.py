@@ -62,6 +62,8 @@ class Bag:
             each tile. Training draws from them, prediction never reads them. May be
             memory-mapped.
         pixels: reads the tiles from their slides, or None where no slide is at hand.
+        context: by factor, features of the field so many times as wide around each tile, shaped
+            as `features`. May be memory-mapped.
     """
 
     features: NDArray[Any]
@@ -70,6 +72,7 @@ class Bag:
     slide_ids: tuple[str, ...] = ()
     views: NDArray[np.float16] | None = None
     pixels: TilePixels | None = None
+    context: Mapping[int, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold the arrays to their shapes."""
@@ -91,8 +94,24 @@ class Bag:
                 "expected (tiles, views, dimension)"
             )
 
+        for factor, wider in self.context.items():
+            if wider.shape != self.features.shape:
+                raise ValueError(
+                    f"context {factor}: {wider.shape} does not fit features {self.features.shape}"
+                )
+
     def __len__(self) -> int:
         return len(self.features)
+
+    def fields(self, context: Sequence[int] = ()) -> NDArray[Any]:
+        """Features of each tile, then of its wider fields, (tiles, dimension * fields).
+
+        Raises:
+            KeyError: a factor for which the bag holds no features.
+        """
+        if not context:
+            return self.features
+        return np.concatenate([self.features, *(self.context[one] for one in context)], axis=1)
 
     @property
     def dimension(self) -> int:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ __all__ = [
     "Classifier",
     "NetworkShape",
     "Pool",
+    "TileTeacher",
     "crpnet",
     "member_generators",
     "recomputed",
@@ -65,6 +66,8 @@ class NetworkShape:
         dropout: share of the classifier's hidden units left out in training.
         tile_budget: attention activations are kept for at most so many tiles; the tiles of a
             longer pack go through the layer in parts that the backward pass computes again.
+        context: how many times as wide the fields are whose features follow a tile's own along
+            `dimension`.
     """
 
     dimension: int
@@ -73,6 +76,7 @@ class NetworkShape:
     outputs: int = 2
     dropout: float = 0.0
     tile_budget: int = 20_000
+    context: tuple[int, ...] = ()
 
 
 def member_generators(seed: int, members: int) -> list[torch.Generator]:
@@ -144,6 +148,15 @@ class Pool(Protocol):
 
     def __call__(self, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
         """Pooled features, (bags, members or 1, dimension)."""
+        ...
+
+
+@runtime_checkable
+class TileTeacher(Protocol):
+    """A pool that has a loss of its own, on tiles."""
+
+    def tile_loss(self, tiles: Tensor, lengths: Sequence[int], targets: Tensor) -> Tensor:
+        """Added to the loss of the bags; summed over them, (members,)."""
         ...
 
 
