@@ -154,6 +154,21 @@ class TrainConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the attention layer's product; auto: bfloat16 where it is fast"
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: both classes weigh the same; cross-entropy heads only"
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="early stopping after so many steps without a lower loss; 0: none",
+    )
+    inner_validation: float = Field(
+        0.2, gt=0, lt=1, description="share of the training patients set aside for early stopping"
+    )
+    log: bool = Field(True, description="keep each fold's losses in a form that TensorBoard reads")
+    deterministic: bool = Field(
+        False, description="the same bytes again on a CUDA device too, perhaps slower"
+    )
 
 
 class FineTuningConfig(Settings):

@@ -23,6 +23,7 @@ from crpnet_bench.benchmark.locking import (
 )
 from crpnet_bench.errors import ModelError
 from crpnet_bench.models.base import BagModel, CohortData, FittedModel, RiskModel
+from crpnet_bench.models.training_log import LOG_FOLDER, HasHistory, write_training_log
 from crpnet_bench.progress import Progress
 from crpnet_bench.results import (
     PREDICTION_COLUMNS,
@@ -227,6 +228,8 @@ def _finish(
     locked = lock(held_out, data.outcomes["label"])
     fitted.save(folder / _MODEL)
     _write_locked(locked, folder)
+    if isinstance(fitted, HasHistory) and fitted.history is not None:
+        write_training_log(fitted.history, folder / LOG_FOLDER)
     if isinstance(fitted, BagModel):
         table = attention_table([fitted], data.bags, fold.roles.to_dict())
         write_table(table, folder / ATTENTION_FILE)

@@ -162,15 +162,17 @@ class _LineTask:
         self._description, self._total, self._unit = description, total, unit
         self._done, self._started, self._told = 0, time.monotonic(), time.monotonic()
         self._told_done = -1
+        self._words = ""
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self._done += count
+        self._words = note or self._words
         now = time.monotonic()
         if now - self._told >= _SECONDS_BETWEEN_LINES:
             self._told = now
-            self.tell(note)
+            self.tell()
 
-    def tell(self, words: str = "") -> None:
+    def tell(self) -> None:
         if self._done == self._told_done:
             return
         self._told_done = self._done
@@ -179,7 +181,7 @@ class _LineTask:
         ending = f", about {left:.0f} s left" if 0 < left < float("inf") else ""
         note(
             f"{self._description}: {self._done}/{self._total} {self._unit} "
-            f"in {elapsed:.0f} s{ending}{'; ' + words if words else ''}"
+            f"in {elapsed:.0f} s{ending}{'; ' + self._words if self._words else ''}"
         )
 
 

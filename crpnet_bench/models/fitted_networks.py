@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crpnet_bench.errors import ModelError
 from crpnet_bench.models.base import AttentionMap, Bag, CohortData, prediction_frame
 from crpnet_bench.models.checkpoint import Checkpoint, write_checkpoint
+from crpnet_bench.models.clam import ClamPool
 from crpnet_bench.models.crpnet import (
     AttentionPool,
     BagNetwork,
@@ -25,9 +26,12 @@ from crpnet_bench.models.crpnet import (
     Pool,
     member_generators,
 )
+from crpnet_bench.models.gated import GatedAttentionPool
 from crpnet_bench.models.heads import HEADS, Head
+from crpnet_bench.models.multiscale import MultiScalePool
 from crpnet_bench.models.pooling import MaxPool, MeanPool
 from crpnet_bench.models.training import cpu_threads
+from crpnet_bench.models.training_log import LossHistory
 
 __all__ = [
     "NETWORK_KIND",
@@ -38,12 +42,20 @@ __all__ = [
     "build_network",
     "check_bags",
     "load_network",
+    "pool_context",
 ]
 
 NETWORK_KIND = "network"
 
 PoolMaker = Callable[[NetworkShape, Sequence[torch.Generator]], Pool]
-POOLS: Mapping[str, PoolMaker] = {"attention": AttentionPool, "mean": MeanPool, "max": MaxPool}
+POOLS: Mapping[str, PoolMaker] = {
+    "attention": AttentionPool,
+    "gated attention": GatedAttentionPool,
+    "one attention a scale": MultiScalePool,
+    "clam": ClamPool,
+    "mean": MeanPool,
+    "max": MaxPool,
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class NetworkCard:
         cohort: where the training patients come from.
         feature_fingerprint: of tiling and encoder; bags made otherwise are refused.
         training_bags: how many bags the network was fitted on.
-        final_loss: of each member, at the last iteration.
+        final_loss: of each member, at its last iteration.
         notes, left_out: as in `FittedModel`.
     """
 
@@ -88,19 +100,32 @@ def build_network(
     pool: str, shape: NetworkShape, generators: Sequence[torch.Generator], device: torch.device
 ) -> BagNetwork:
     """The network of that pool with fresh weights, one member a generator."""
-    network = BagNetwork(shape, POOLS[pool](shape, generators), Classifier(shape, generators))
-    return network.to(device)
+    made = POOLS[pool](shape, generators)
+    classifier = Classifier(replace(shape, dimension=made.dimension), generators)
+    return BagNetwork(shape, made, classifier).to(device)
 
 
-def _build(
-    pool: str, shape: NetworkShape, generators: Sequence[torch.Generator], device: torch.device
-) -> BagNetwork:
-    network = BagNetwork(shape, POOLS[pool](shape, generators), Classifier(shape, generators))
-    return network.to(device)
+def pool_context(pool: str) -> tuple[int, ...]:
+    """How many times as wide the fields are that a pool reads beside each tile; mostly none."""
+    context: tuple[int, ...] = getattr(POOLS[pool], "context", ())
+    return context
 
 
-def check_bags(patients: Sequence[str], bags: Sequence[Bag], dimension: int, name: str) -> None:
-    """Refuse bags of another dimension, and features that are no numbers.
+def check_bags(
+    patients: Sequence[str],
+    bags: Sequence[Bag],
+    dimension: int,
+    name: str,
+    context: Sequence[int] = (),
+) -> None:
+    """Refuse bags of another dimension or without the wider fields, and what is no number.
+
+    Args:
+        patients: whose bags they are.
+        bags: one each.
+        dimension: of a tile's own features.
+        name: of the model.
+        context: the wider fields that the network reads beside the tiles.
 
     Raises:
         ModelError: naming the patient.
@@ -111,7 +136,12 @@ def check_bags(patients: Sequence[str], bags: Sequence[Bag], dimension: int, nam
                 f"{name}: the features of patient {patient!r} have {bag.dimension} dimensions; "
                 f"expected {dimension}; extract all slides with one encoder"
             )
-        if not np.isfinite(bag.features).all():
+        if not set(context) <= set(bag.context):
+            raise ModelError(
+                f"{name}: the features of patient {patient!r} lack the fields {list(context)} "
+                f"times as wide; extract with tiling.context_factors = {list(context)}"
+            )
+        if not np.isfinite(bag.fields(context)).all():
             raise ModelError(
                 f"{name}: the features of patient {patient!r} hold NaN or infinity; "
                 "expected finite numbers; extract that patient's slides again"
@@ -134,8 +164,8 @@ def bag_outputs(network: BagNetwork, bags: Sequence[Bag]) -> NDArray[np.float32]
 
 def _tiles(network: BagNetwork, bag: Bag) -> torch.Tensor:
     # A copy: torch does not take read-only, memory-mapped arrays.
-    features = torch.from_numpy(np.array(bag.features)).to(network.offset.device)
-    return network.prepare(features)
+    features = np.array(bag.fields(network.shape.context))
+    return network.prepare(torch.from_numpy(features).to(network.offset.device))
 
 
 @dataclass(frozen=True)
@@ -144,6 +174,7 @@ class FittedNetwork:
 
     card: NetworkCard
     network: BagNetwork
+    history: LossHistory | None = None  # of the fit; not stored with the weights
 
     @cached_property
     def head(self) -> Head:
@@ -199,7 +230,7 @@ class FittedNetwork:
         Raises:
             ModelError: features of another dimension.
         """
-        check_bags(["(this bag)"], [bag], self.network.shape.dimension, self.name)
+        self._check(["(this bag)"], [bag])
         with self._inference():
             tiles = _tiles(self.network, bag)
             weights = self.network.pool.weights(tiles).expand(-1, self.network.members)
@@ -234,13 +265,18 @@ class FittedNetwork:
         missing = data.without_bag()
         found = [patient for patient in data.patient_ids if patient not in missing]
         bags = [data.bags[patient] for patient in found]
-        check_bags(found, bags, self.network.shape.dimension, self.name)
+        self._check(found, bags)
         shape = (len(data), self.network.members, self.network.shape.outputs)
         result = np.full(shape, np.nan, dtype=np.float32)
         rows = [row for row, patient in enumerate(data.patient_ids) if patient not in missing]
         with self._inference():
             result[rows] = bag_outputs(self.network, bags)
         return result
+
+    def _check(self, patients: Sequence[str], bags: Sequence[Bag]) -> None:
+        shape = self.network.shape
+        own = shape.dimension // (1 + len(shape.context))
+        check_bags(patients, bags, own, self.name, shape.context)
 
     def _refuse_other_features(self, data: CohortData) -> None:
         known, found = self.card.feature_fingerprint, data.feature_fingerprint
@@ -254,6 +290,11 @@ class FittedNetwork:
         self, data: CohortData, risk: NDArray[np.float64], probability: NDArray[np.float64]
     ) -> pd.DataFrame:
         return prediction_frame(data.patient_ids, risk, probability, data.without_bag())
+
+
+def _read_shape(state: Mapping[str, Any]) -> NetworkShape:
+    context = tuple(state.get("context", ()))  # an older checkpoint has none
+    return NetworkShape(**{**state, "context": context})
 
 
 def load_network(checkpoint: Checkpoint, device: str = "cpu") -> FittedNetwork:
@@ -271,7 +312,7 @@ def load_network(checkpoint: Checkpoint, device: str = "cpu") -> FittedNetwork:
     }
     try:
         card = NetworkCard(**card_state)
-        shape = NetworkShape(**checkpoint.state["shape"])
+        shape = _read_shape(checkpoint.state["shape"])
         if card.head not in HEADS:
             raise ModelError(f"checkpoint of {card.name}: unknown head {card.head!r}")
         HEADS[card.head].restore(**card.head_state)

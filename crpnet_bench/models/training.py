@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +24,10 @@ from crpnet_bench.config import TrainConfig
 from crpnet_bench.errors import ModelError
 from crpnet_bench.models.accumulation import accumulate
 from crpnet_bench.models.base import Bag
-from crpnet_bench.models.crpnet import BagNetwork
+from crpnet_bench.models.crpnet import BagNetwork, TileTeacher
+from crpnet_bench.models.early_stopping import CHECK_EVERY, EarlyStopping
 from crpnet_bench.models.heads import Head
+from crpnet_bench.models.training_log import LossHistory
 from crpnet_bench.progress import Progress, SilentProgress
 
 __all__ = [
@@ -125,7 +127,7 @@ def standardize(network: BagNetwork, bags: Sequence[Bag]) -> None:
     total = np.zeros(network.shape.dimension)
     squares = np.zeros(network.shape.dimension)
     for bag in bags:
-        features = np.asarray(bag.features, dtype=np.float64)
+        features = np.asarray(bag.fields(network.shape.context), dtype=np.float64)
         total += features.mean(axis=0)
         squares += (features**2).mean(axis=0)
     mean = total / len(bags)
@@ -207,11 +209,11 @@ class TileStore:
         self._everything = torch.empty(shape, dtype=self._dtype, device=self._device)
         self._resident = list(torch.split(self._everything, self._rows))
         for place, bag in zip(self._resident, self._bags, strict=True):
-            place.copy_(self._read(_all_versions(bag)))
+            place.copy_(self._read(_all_versions(bag, self._network.shape.context)))
 
     def _drawn(self, bag: int, version: NDArray[np.int64]) -> Tensor:
         if self._resident is None:
-            return self._read(_one_version(self._bags[bag], version))
+            return self._read(_one_version(self._bags[bag], version, self._network.shape.context))
         rows = np.arange(len(version)) * (1 + self._bags[bag].view_count) + version
         return self._resident[bag][torch.from_numpy(rows).to(self._device)]
 
@@ -227,7 +229,8 @@ class TileStore:
         if drawn is not None:
             return self._join([self._drawn(*one) for one in zip(chosen, drawn, strict=True)])
         if self._resident is None or self._everything is None:
-            return self._join([self._read(self._bags[bag].features) for bag in chosen])
+            fields = [self._bags[bag].fields(self._network.shape.context) for bag in chosen]
+            return self._join([self._read(own) for own in fields])
         first, last = chosen[0], chosen[-1]
         if list(chosen) == list(range(first, last + 1)):
             return self._everything[sum(self._rows[:first]) : sum(self._rows[: last + 1])]
@@ -241,17 +244,17 @@ class TileStore:
         return torch.cat(parts, out=self._buffer[:rows])
 
 
-def _all_versions(bag: Bag) -> NDArray[Any]:
+def _all_versions(bag: Bag, context: Sequence[int]) -> NDArray[Any]:
     """(tiles * versions, dimension): each tile followed by its views."""
     if bag.views is None:
-        return bag.features
+        return bag.fields(context)
     versions = np.concatenate([bag.features[:, None], bag.views], axis=1)
     return versions.reshape(-1, bag.dimension)
 
 
-def _one_version(bag: Bag, version: NDArray[np.int64]) -> NDArray[Any]:
+def _one_version(bag: Bag, version: NDArray[np.int64], context: Sequence[int]) -> NDArray[Any]:
     """(tiles, dimension): of each tile its features (0) or one of its views."""
-    features = np.array(bag.features)
+    features = np.array(bag.fields(context))
     if bag.views is not None:
         augmented = np.flatnonzero(version)
         features[augmented] = bag.views[augmented, version[augmented] - 1]
@@ -285,9 +288,10 @@ def train(
     *,
     seed: int,
     generators: Sequence[torch.Generator],
+    held_out: Sequence[int] = (),
     description: str = "training",
     progress: Progress | None = None,
-) -> NDArray[np.float32]:
+) -> LossHistory:
     """Fit all members of the network, in place.
 
     Args:
@@ -299,11 +303,14 @@ def train(
         config: learning rate, iterations and the like.
         seed: decides the order of the bags and the views.
         generators: one a member; they go on with dropout after the initial weights.
+        held_out: positions of bags that no step sees. Where there are any, a member stops once its
+            loss on them has not fallen for `config.patience` steps, and keeps the weights of its
+            lowest; they are judged without dropout, on plain features.
         description: words beside the progress bar.
         progress: reports steps and loss.
 
     Returns:
-        Loss before each step, mean over the bags of the step, (iterations, members).
+        The losses, and whose weights are of which step.
 
     Raises:
         ModelError: the loss is not finite.
@@ -320,23 +327,61 @@ def train(
     views = ViewDraws(bags, seed)
     targets = targets.to(device)
     losses: list[Tensor] = []
-    order = batches(len(bags), config.batch_bags, config.iterations, seed)
+    seen = np.setdiff1d(np.arange(len(bags)), np.asarray(held_out, dtype=np.int64))
+    stopping = EarlyStopping(network, config.patience) if len(held_out) else None
+    order = batches(len(seen), config.batch_bags, config.iterations, seed)
     with (progress or SilentProgress()).task(description, config.iterations, "steps") as task:
-        for batch in order:
+        for places in order:
+            if stopping is not None and len(losses) % CHECK_EVERY == 0:
+                loss = _loss_of(network, store, held_out, targets, head, config)
+                if stopping.look(len(losses), loss):
+                    task.advance(config.iterations - len(losses), "stopped early")
+                    break
+            batch = seen[places]
             optimizer.zero_grad()
             masks = dropout.masks(len(batch))
             drawn = views.draw(batch.tolist())
             losses.append(_accumulate(network, store, batch, targets, head, masks, drawn, config))
             optimizer.step()
             task.advance(1, _note(losses))
-    history = torch.stack(losses).cpu().numpy()
-    if not np.isfinite(history).all():
-        step = int(np.argmin(np.isfinite(history).all(axis=1)))
+    if stopping is None:
+        return _history(losses, description, (len(losses),) * network.members)
+    if stopping.steps[-1] < len(losses):
+        stopping.look(len(losses), _loss_of(network, store, held_out, targets, head, config))
+    stopping.restore()
+    kept = tuple(int(step) for step in stopping.best_step)
+    history = _history(losses, description, kept)
+    return replace(history, set_aside=np.stack(stopping.losses), looks=tuple(stopping.steps))
+
+
+def _history(losses: Sequence[Tensor], description: str, kept: tuple[int, ...]) -> LossHistory:
+    training = torch.stack(list(losses)).cpu().numpy()
+    if not np.isfinite(training).all():
+        step = int(np.argmin(np.isfinite(training).all(axis=1)))
         raise ModelError(
             f"{description}: the loss is not finite at iteration {step + 1}; "
             "look for infinite features, or lower train.learning_rate"
         )
-    return history
+    return LossHistory(training, kept)
+
+
+def _loss_of(
+    network: BagNetwork,
+    store: TileStore,
+    chosen: Sequence[int],
+    targets: Tensor,
+    head: Head,
+    config: TrainConfig,
+) -> Tensor:
+    """Mean loss of these bags on plain features, without dropout or gradient, (members,)."""
+    lengths = [store.lengths[bag] for bag in chosen]
+    outputs = []
+    with torch.no_grad():
+        for chunk in pack(lengths, config.tile_budget):
+            plain = [np.zeros(lengths[position], np.int64) for position in chunk]
+            tiles = store.pack([chosen[position] for position in chunk], plain)
+            outputs.append(network(tiles, [lengths[position] for position in chunk]))
+        return head.loss(torch.cat(outputs), targets[list(chosen)]) / len(chosen)
 
 
 def _accumulate(
@@ -351,16 +396,26 @@ def _accumulate(
 ) -> Tensor:
     """Add the gradient of the batch's mean loss; returns that loss, (members,)."""
     lengths = [store.lengths[bag] for bag in batch]
+    own_targets = targets[torch.from_numpy(batch)]
+
+    def packed(chunk: Sequence[int]) -> tuple[Tensor, list[int]]:
+        versions = None if drawn is None else [drawn[position] for position in chunk]
+        tiles = store.pack([int(batch[position]) for position in chunk], versions)
+        return tiles, [lengths[position] for position in chunk]
 
     def forward(chunk: Sequence[int]) -> Tensor:
         keep = None if masks is None else masks[list(chunk)].to(targets.device)
-        versions = None if drawn is None else [drawn[position] for position in chunk]
-        tiles = store.pack([int(batch[position]) for position in chunk], versions)
-        outputs: Tensor = network(tiles, [lengths[position] for position in chunk], keep)
+        outputs: Tensor = network(*packed(chunk), keep)
         return outputs
 
     chunks = pack(lengths, config.tile_budget)
-    return accumulate(forward, chunks, targets[torch.from_numpy(batch)], head)
+    loss = accumulate(forward, chunks, own_targets, head)
+    if isinstance(network.pool, TileTeacher):
+        for chunk in chunks:
+            of_tiles = network.pool.tile_loss(*packed(chunk), own_targets[chunk]) / len(batch)
+            of_tiles.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss = loss + of_tiles.detach()
+    return loss
 
 
 def _note(losses: Sequence[Tensor]) -> str:

@@ -15,7 +15,7 @@ from crpnet_bench.errors import InputError, ModelError
 from crpnet_bench.models.base import CohortData
 from crpnet_bench.stats.inputs import Floats, Ints, event_status, same_length, survival_times
 
-__all__ = ["Head", "HeadKind", "Lesson", "follow_up"]
+__all__ = ["Head", "HeadKind", "Lesson", "follow_up", "without_classes"]
 
 
 class Head(Protocol):
@@ -104,6 +104,13 @@ class HeadKind:
     title: Callable[[ModelConfig], str]
     learn: Callable[[CohortData, Sequence[str], str, RunConfig], Lesson]
     restore: Callable[..., Head]
+
+
+def without_classes(config: RunConfig, what: str) -> tuple[str, ...]:
+    """A note where class weights were asked for and there are no classes to weigh."""
+    if config.train.class_weights == "none":
+        return ()
+    return (f'train.class_weights = "{config.train.class_weights}" ignored: {what} has no classes',)
 
 
 def follow_up(data: CohortData, patients: Sequence[str], name: str) -> tuple[Floats, Ints]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import CohortData
-from crpnet_bench.models.heads.base import Lesson, follow_up
+from crpnet_bench.models.heads.base import Lesson, follow_up, without_classes
 from crpnet_bench.stats.inputs import Floats
 
 __all__ = ["CoxHead", "learn_cox", "partial_likelihood_loss"]
@@ -108,4 +108,6 @@ def learn_cox(data: CohortData, patients: Sequence[str], name: str, config: RunC
     """
     time, status = follow_up(data, patients, name)
     targets = torch.from_numpy(np.column_stack([time, (status == 1).astype(np.float64)]))
-    return Lesson(CoxHead(), patients, targets)
+    return Lesson(
+        CoxHead(), patients, targets, notes=without_classes(config, "the partial likelihood")
+    )

@@ -42,7 +42,13 @@ OBSERVED = "cross-entropy by horizon, observed only"
 
 
 class _CrossEntropy:
-    """Two outputs a bag; targets are label and weight, (patients, 2)."""
+    """Two outputs a bag; targets are label and weight, (patients, 2).
+
+    Attributes:
+        base: log-odds that are added to what the outputs say.
+    """
+
+    base: float
 
     outputs: ClassVar[int] = 2
     joint: ClassVar[bool] = False
@@ -51,6 +57,8 @@ class _CrossEntropy:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Weighted cross-entropy summed over the bags, (members,)."""
         bags, members, classes = outputs.shape
+        if self.base:
+            outputs = outputs + torch.tensor([0.0, self.base], device=outputs.device)
         each = functional.cross_entropy(
             outputs.reshape(bags * members, classes),
             targets[:, 0].long().repeat_interleave(members),
@@ -64,7 +72,7 @@ class _CrossEntropy:
 
     def member_risks(self, outputs: Floats) -> Floats:
         """Log-odds of the event, (bags, members)."""
-        return (outputs[..., 1] - outputs[..., 0]).astype(np.float64)
+        return (outputs[..., 1] - outputs[..., 0]).astype(np.float64) + self.base
 
     def risk(self, outputs: Floats) -> Floats:
         """Log-odds of the mean of the members' probabilities, (bags,).
@@ -91,6 +99,7 @@ class EverRecurrence(_CrossEntropy):
     """
 
     name: ClassVar[str] = "cross-entropy, ever recurrence"
+    base: ClassVar[float] = 0.0
 
     def member_probabilities(self, outputs: Floats) -> Floats:
         """Probability of the class "recurrence", (bags, members)."""
@@ -104,13 +113,18 @@ class RecurrenceByHorizon(_CrossEntropy):
     Its probability would be that of the horizon, while a run's classes are judged by the event
     during follow-up; so it gives none, and the locked link from its risk does.
 
+    The outputs are added to the log-odds of the training patients' weighted share of events, so
+    that training begins at the average patient and is spent on the differences between patients.
+
     Attributes:
         name: says how patients censored before the horizon were treated.
         horizon: months.
+        base: log-odds of an event by the horizon among the training patients.
     """
 
     name: str
     horizon: float
+    base: float
 
     def member_probabilities(self, outputs: Floats) -> Floats:
         """NaN, (bags, members)."""
@@ -124,7 +138,8 @@ def learn_ever(data: CohortData, patients: Sequence[str], name: str, config: Run
         ModelError: a label is missing, or there is one class only.
     """
     labels = training_labels(data, patients, name)
-    return Lesson(EverRecurrence(), patients, _targets(labels, np.ones(len(labels))))
+    targets = _targets(labels, np.ones(len(labels)), config)
+    return Lesson(EverRecurrence(), patients, targets, notes=_weight_notes(targets, config))
 
 
 def learn_weighted(
@@ -138,13 +153,14 @@ def learn_weighted(
     """
     state = _at_horizon(data, patients, name, config)
     unknown = int(np.sum(state.weight == 0))
-    head = RecurrenceByHorizon(WEIGHTED, config.model.horizon_months)
+    targets = _targets(state.case, state.weight, config)
+    head = RecurrenceByHorizon(WEIGHTED, config.model.horizon_months, _log_odds(targets))
     note = (
         f"recurrence by {head.horizon:g} months; {unknown} of {len(patients)} training patients "
         "were censored before and have weight 0, the others the inverse of their probability of "
         f"being uncensored (largest weight {state.weight.max():.2f})"
     )
-    return Lesson(head, patients, _targets(state.case, state.weight), notes=(note,))
+    return Lesson(head, patients, targets, notes=(note, *_weight_notes(targets, config)))
 
 
 def learn_observed(
@@ -170,12 +186,13 @@ def learn_observed(
         "were censored before and left out, which overstates the share of events (biased)"
     )
     labels = state.case[known]
+    targets = _targets(labels, np.ones(len(labels)), config)
     return Lesson(
-        RecurrenceByHorizon(OBSERVED, horizon),
+        RecurrenceByHorizon(OBSERVED, horizon, _log_odds(targets)),
         [patient for patient, seen in zip(patients, known, strict=True) if seen],
-        _targets(labels, np.ones(len(labels))),
+        targets,
         left_out,
-        (note,),
+        (note, *_weight_notes(targets, config)),
     )
 
 
@@ -200,5 +217,29 @@ def _at_horizon(
     return state
 
 
-def _targets(labels: NDArray[np.bool_] | NDArray[np.int64], weights: Floats) -> Tensor:
+def _log_odds(targets: Tensor) -> float:
+    """Of the weighted share of events; both classes are there."""
+    label, weight = targets.double().T
+    return float(torch.log((label * weight).sum() / ((1 - label) * weight).sum()))
+
+
+def _weight_notes(targets: Tensor, config: RunConfig) -> tuple[str, ...]:
+    if config.train.class_weights == "none":
+        return ()
+    label, weight = targets.T
+    most = [float(weight[label == kind].max()) for kind in (1, 0)]
+    return (
+        f"classes weighted equally: a patient with an event weighs up to {most[0]:.2f}, one "
+        f"without up to {most[1]:.2f}; probabilities are of balanced classes, not of this cohort",
+    )
+
+
+def _targets(
+    labels: NDArray[np.bool_] | NDArray[np.int64], weights: Floats, config: RunConfig
+) -> Tensor:
+    """Label and weight, (patients, 2); balanced classes have equal sums of weights."""
+    if config.train.class_weights == "balanced":
+        event = np.asarray(labels, dtype=np.bool_)
+        of_class = np.where(event, weights[event].sum(), weights[~event].sum())
+        weights = weights * weights.sum() / (2 * of_class)
     return torch.from_numpy(np.column_stack([labels, weights]).astype(np.float32))

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import CohortData
-from crpnet_bench.models.heads.base import Lesson, follow_up
+from crpnet_bench.models.heads.base import Lesson, follow_up, without_classes
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
 
 __all__ = ["HazardHead", "interval_ends", "intervals_survived", "learn_hazard"]
@@ -150,5 +150,8 @@ def learn_hazard(data: CohortData, patients: Sequence[str], name: str, config: R
         HazardHead(_plain(ends), _plain(_life_table(survived, event, len(ends)))),
         patients,
         torch.from_numpy(np.column_stack([survived, event]).astype(np.int64)),
-        notes=(f"hazard intervals end at {told} months{few}",),
+        notes=(
+            f"hazard intervals end at {told} months{few}",
+            *without_classes(config, "the hazard head"),
+        ),
     )

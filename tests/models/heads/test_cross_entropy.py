@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ModelError
+from crpnet_bench.models.heads.cox import learn_cox
 from crpnet_bench.models.heads.cross_entropy import (
     EverRecurrence,
     learn_ever,
     learn_observed,
     learn_weighted,
 )
+from crpnet_bench.models.heads.hazard import learn_hazard
 from crpnet_bench.stats.survival_curve import kaplan_meier
 
 HORIZON_10 = RunConfig.from_mapping({"model": {"horizon_months": 10}})
@@ -92,3 +94,43 @@ def test_loss_is_weighted_cross_entropy():
     own = log_share[np.arange(5), :, targets[:, 0].astype(int)]
     found = EverRecurrence().loss(torch.from_numpy(outputs), torch.from_numpy(targets))
     np.testing.assert_allclose(found, -(targets[:, 1:] * own).sum(axis=0), rtol=1e-12)
+
+
+def test_training_by_a_horizon_begins_at_the_weighted_share_of_events(followed):
+    data = followed([2, 4, 4, 6, 12], [1, 1, 0, 2, 0])
+    nothing_learned = np.zeros((1, 2, 2), np.float32)
+    weighted = learn_weighted(data, data.patient_ids, "m", HORIZON_10).head
+    np.testing.assert_allclose(weighted.risk(nothing_learned), np.log(2 / 3))
+    observed = learn_observed(data, data.patient_ids, "m", HORIZON_10).head
+    np.testing.assert_allclose(observed.risk(nothing_learned), 0, atol=1e-12)
+    # The loss counts from there too: its gradient vanishes for the average patient.
+    lesson = learn_weighted(data, data.patient_ids, "m", HORIZON_10)
+    outputs = torch.zeros((1, 1, 2), requires_grad=True)
+    lesson.head.loss(outputs.expand(5, 1, 2), lesson.targets).sum().backward()
+    np.testing.assert_allclose(outputs.grad, 0, atol=1e-6)
+
+
+BALANCED = RunConfig.from_mapping(
+    {"train": {"class_weights": "balanced"}, "model": {"horizon_months": 10}}
+)
+
+
+@pytest.mark.parametrize("learn", [learn_ever, learn_weighted, learn_observed])
+def test_balanced_classes_have_equal_weight_and_the_same_sum(learn, followed):
+    data = followed([2, 4, 4, 6, 12, 13], [1, 1, 0, 2, 0, 0])
+    _, plain = learn(data, data.patient_ids, "m", HORIZON_10).targets.double().T
+    lesson = learn(data, data.patient_ids, "m", BALANCED)
+    label, weight = lesson.targets.double().T
+    assert float((weight * label).sum()) == pytest.approx(float(weight.sum()) / 2, rel=1e-6)
+    assert float(weight.sum()) == pytest.approx(float(plain.sum()), rel=1e-6)
+    assert "classes weighted equally" in lesson.notes[-1]
+
+
+@pytest.mark.parametrize("learn", [learn_cox, learn_hazard])
+def test_where_there_are_no_classes_their_weights_are_ignored_aloud(learn, followed):
+    data = followed([2, 4, 4, 6, 12], [1, 1, 0, 2, 0])
+    plain = learn(data, data.patient_ids, "m", RunConfig())
+    lesson = learn(data, data.patient_ids, "m", BALANCED)
+    assert torch.equal(lesson.targets, plain.targets)
+    assert "ignored" in lesson.notes[-1]
+    assert "ignored" not in " ".join(plain.notes)
