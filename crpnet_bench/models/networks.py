@@ -110,13 +110,13 @@ class NetworkModel:
         )
         return FittedNetwork(card, network, history if settings.log else None)
 
-    def _set_aside(self, data: CohortData, patients: Sequence[str], seed: int) -> list[int]:
+    def _set_aside(self, data: CohortData, patients: Sequence[str], seed: int) -> Sequence[int]:
         """Positions of the training patients who decide when a member stops."""
         settings = self.config.train
         if not settings.patience:
             return []
         labels = training_labels(data, patients, self.name)
-        return set_aside(labels, settings.inner_validation, seed).tolist()
+        return [int(place) for place in set_aside(labels, settings.inner_validation, seed)]
 
 
 def network_shape(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, Self
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crpnet_bench.config import ModelConfig, RunConfig
@@ -15,7 +16,9 @@ from crpnet_bench.errors import InputError, ModelError
 from crpnet_bench.models.base import CohortData
 from crpnet_bench.stats.inputs import Floats, Ints, event_status, same_length, survival_times
 
-__all__ = ["Head", "HeadKind", "Lesson", "follow_up", "without_classes"]
+__all__ = ["Head", "HeadKind", "Lesson", "Outputs", "follow_up", "without_classes"]
+
+Outputs = NDArray[np.floating[Any]]  # of a network, (bags, members, outputs)
 
 
 class Head(Protocol):
@@ -24,6 +27,8 @@ class Head(Protocol):
     A head is a frozen dataclass whose fields are what it learned of the training patients; they
     are stored with the network. Outputs are of shape (bags, members, outputs).
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def name(self) -> str:
@@ -49,23 +54,23 @@ class Head(Protocol):
         """Sum over the bags, a number a member, (members,)."""
         ...
 
-    def centred(self, outputs: Floats) -> Self:
+    def centred(self, outputs: Outputs) -> Self:
         """The head that knows what the trained members say of the training bags."""
         ...
 
-    def member_risks(self, outputs: Floats) -> Floats:
+    def member_risks(self, outputs: Outputs) -> Floats:
         """Risk by each member, (bags, members); higher means an earlier event."""
         ...
 
-    def risk(self, outputs: Floats) -> Floats:
+    def risk(self, outputs: Outputs) -> Floats:
         """One risk a bag of all members, (bags,)."""
         ...
 
-    def member_probabilities(self, outputs: Floats) -> Floats:
+    def member_probabilities(self, outputs: Outputs) -> Floats:
         """Probability of an event during follow-up, (bags, members); NaN where it gives none."""
         ...
 
-    def tile_logits(self, outputs: Floats) -> Floats:
+    def tile_logits(self, outputs: Outputs) -> Floats:
         """Of bags of one tile, (tiles, members): positive speaks for the event."""
         ...
 

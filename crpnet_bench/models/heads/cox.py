@@ -21,7 +21,7 @@ from torch import Tensor
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import CohortData
-from crpnet_bench.models.heads.base import Lesson, follow_up, without_classes
+from crpnet_bench.models.heads.base import Lesson, Outputs, follow_up, without_classes
 from crpnet_bench.stats.inputs import Floats
 
 __all__ = ["CoxHead", "learn_cox", "partial_likelihood_loss"]
@@ -78,24 +78,25 @@ class CoxHead:
         time, event = targets[:, 0], targets[:, 1] > 0
         return partial_likelihood_loss(outputs[..., 0].double(), time, event)
 
-    def centred(self, outputs: Floats) -> Self:
+    def centred(self, outputs: Outputs) -> Self:
         """The head with the members' mean outputs."""
         mean = outputs[..., 0].astype(np.float64).mean(axis=0)
         return type(self)(tuple(float(value) for value in mean))
 
-    def member_risks(self, outputs: Floats) -> Floats:
+    def member_risks(self, outputs: Outputs) -> Floats:
         """Log hazard ratio to the average training patient, (bags, members)."""
-        return outputs[..., 0].astype(np.float64) - np.array(self.reference)
+        log_hazard: Floats = outputs[..., 0].astype(np.float64)
+        return np.asarray(log_hazard - np.array(self.reference))
 
-    def risk(self, outputs: Floats) -> Floats:
+    def risk(self, outputs: Outputs) -> Floats:
         """Mean of the members' log hazard ratios, (bags,)."""
         return np.asarray(self.member_risks(outputs).mean(axis=1))
 
-    def member_probabilities(self, outputs: Floats) -> Floats:
+    def member_probabilities(self, outputs: Outputs) -> Floats:
         """NaN: a hazard ratio is no probability; (bags, members)."""
         return np.full(outputs.shape[:2], np.nan)
 
-    def tile_logits(self, outputs: Floats) -> Floats:
+    def tile_logits(self, outputs: Outputs) -> Floats:
         """Log hazard ratio, were the bag that tile alone, to the average training patient."""
         return self.member_risks(outputs)
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ModelError
 from crpnet_bench.models.base import CohortData, training_labels
-from crpnet_bench.models.heads.base import Lesson, follow_up
+from crpnet_bench.models.heads.base import Lesson, Outputs, follow_up
 from crpnet_bench.stats.censoring import WeightsAtTime, censoring_distribution
 from crpnet_bench.stats.inputs import Floats
 
@@ -42,23 +42,22 @@ OBSERVED = "cross-entropy by horizon, observed only"
 
 
 class _CrossEntropy:
-    """Two outputs a bag; targets are label and weight, (patients, 2).
-
-    Attributes:
-        base: log-odds that are added to what the outputs say.
-    """
-
-    base: float
+    """Two outputs a bag; targets are label and weight, (patients, 2)."""
 
     outputs: ClassVar[int] = 2
     joint: ClassVar[bool] = False
     relative: ClassVar[bool] = False
 
+    @property
+    def _start(self) -> float:
+        """Log-odds that are added to what the outputs say."""
+        return 0.0
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Weighted cross-entropy summed over the bags, (members,)."""
         bags, members, classes = outputs.shape
-        if self.base:
-            outputs = outputs + torch.tensor([0.0, self.base], device=outputs.device)
+        if self._start:
+            outputs = outputs + torch.tensor([0.0, self._start], device=outputs.device)
         each = functional.cross_entropy(
             outputs.reshape(bags * members, classes),
             targets[:, 0].long().repeat_interleave(members),
@@ -66,15 +65,16 @@ class _CrossEntropy:
         )
         return (each.view(bags, members) * targets[:, 1:]).sum(0)
 
-    def centred(self, outputs: Floats) -> Self:
+    def centred(self, outputs: Outputs) -> Self:
         """Itself: log-odds have a zero of their own."""
         return self
 
-    def member_risks(self, outputs: Floats) -> Floats:
+    def member_risks(self, outputs: Outputs) -> Floats:
         """Log-odds of the event, (bags, members)."""
-        return (outputs[..., 1] - outputs[..., 0]).astype(np.float64) + self.base
+        log_odds: Floats = (outputs[..., 1] - outputs[..., 0]).astype(np.float64)
+        return log_odds + self._start
 
-    def risk(self, outputs: Floats) -> Floats:
+    def risk(self, outputs: Outputs) -> Floats:
         """Log-odds of the mean of the members' probabilities, (bags,).
 
         It orders patients as that mean does, and does not saturate.
@@ -85,7 +85,7 @@ class _CrossEntropy:
         no_event = special.logsumexp(special.log_expit(-log_odds), axis=1)
         return np.asarray(event - no_event, dtype=np.float64)
 
-    def tile_logits(self, outputs: Floats) -> Floats:
+    def tile_logits(self, outputs: Outputs) -> Floats:
         """Log-odds of the event were the bag that tile alone, (tiles, members)."""
         return self.member_risks(outputs)
 
@@ -99,9 +99,8 @@ class EverRecurrence(_CrossEntropy):
     """
 
     name: ClassVar[str] = "cross-entropy, ever recurrence"
-    base: ClassVar[float] = 0.0
 
-    def member_probabilities(self, outputs: Floats) -> Floats:
+    def member_probabilities(self, outputs: Outputs) -> Floats:
         """Probability of the class "recurrence", (bags, members)."""
         return np.asarray(special.expit(self.member_risks(outputs)), dtype=np.float64)
 
@@ -126,7 +125,11 @@ class RecurrenceByHorizon(_CrossEntropy):
     horizon: float
     base: float
 
-    def member_probabilities(self, outputs: Floats) -> Floats:
+    @property
+    def _start(self) -> float:
+        return self.base
+
+    def member_probabilities(self, outputs: Outputs) -> Floats:
         """NaN, (bags, members)."""
         return np.full(outputs.shape[:2], np.nan)
 

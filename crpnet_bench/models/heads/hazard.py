@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from crpnet_bench.config import RunConfig
 from crpnet_bench.models.base import CohortData
-from crpnet_bench.models.heads.base import Lesson, follow_up, without_classes
+from crpnet_bench.models.heads.base import Lesson, Outputs, follow_up, without_classes
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
 
 __all__ = ["HazardHead", "interval_ends", "intervals_survived", "learn_hazard"]
@@ -94,28 +94,28 @@ class HazardHead:
         each = functional.softplus(logits) * passed + functional.softplus(-logits) * struck
         return each.sum((0, 2))
 
-    def centred(self, outputs: Floats) -> Self:
+    def centred(self, outputs: Outputs) -> Self:
         """The head with the members' mean risks."""
         mean = self.member_risks(outputs).mean(axis=0)
         return replace(self, reference=_plain(mean))
 
-    def member_risks(self, outputs: Floats) -> Floats:
+    def member_risks(self, outputs: Outputs) -> Floats:
         """Minus the mean number of intervals survived, by each member, (bags, members)."""
-        return -self._survival(outputs).sum(axis=2)
+        return np.asarray(-self._survival(outputs).sum(axis=2))
 
-    def risk(self, outputs: Floats) -> Floats:
+    def risk(self, outputs: Outputs) -> Floats:
         """Minus the mean number of intervals survived, of the mean survival curve, (bags,)."""
-        return -self._survival(outputs).mean(axis=1).sum(axis=1)
+        return np.asarray(-self._survival(outputs).mean(axis=1).sum(axis=1))
 
-    def member_probabilities(self, outputs: Floats) -> Floats:
+    def member_probabilities(self, outputs: Outputs) -> Floats:
         """NaN: the curve ends at the last event, follow-up does not; (bags, members)."""
         return np.full(outputs.shape[:2], np.nan)
 
-    def tile_logits(self, outputs: Floats) -> Floats:
+    def tile_logits(self, outputs: Outputs) -> Floats:
         """Risk, were the bag that tile alone, minus that of the average training patient."""
-        return self.member_risks(outputs) - np.array(self.reference)
+        return np.asarray(self.member_risks(outputs) - np.array(self.reference))
 
-    def _survival(self, outputs: Floats) -> Floats:
+    def _survival(self, outputs: Outputs) -> Floats:
         """Survival at the end of each interval, (bags, members, intervals)."""
         steps = special.log_expit(-(outputs.astype(np.float64) + np.array(self.base)))
         return np.asarray(np.exp(np.cumsum(steps, axis=2)))
