@@ -31,7 +31,7 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry.load import PENDING, TABLE_COLUMNS, LoadedCohort
 from crpnet_bench.registry.migrations import Connection, migrate
 from crpnet_bench.registry.split_files import identical_across_roles
-from crpnet_bench.registry.views import DUCKDB_CONFIG, KEPT_VIEWS, copy_database, publish, query
+from crpnet_bench.registry.views import KEPT_VIEWS, connect, copy_database, publish, query
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 
 __all__ = ["LOOK_COLUMNS", "SLIDE_OUTCOME_COLUMNS", "Registry", "Transaction"]
@@ -406,7 +406,7 @@ class Registry:
     @contextmanager
     def memory(clock: Callable[[], datetime] = _now) -> Iterator[Transaction]:
         """A registry without files, for tests."""
-        connection = duckdb.connect(":memory:", config=dict(DUCKDB_CONFIG))
+        connection = connect(":memory:")
         try:
             migrate(connection)
             yield Transaction(connection, clock)
@@ -478,7 +478,7 @@ class Registry:
         while True:
             try:
                 before = _inode(path)
-                connection = duckdb.connect(str(path), config=dict(DUCKDB_CONFIG))
+                connection = connect(str(path))
                 if before in {None, _inode(path)}:
                     return connection
                 connection.close()  # it was compacted in between: this is the old file

@@ -27,10 +27,10 @@ from crpnet_bench.results import write_atomically as replace_file
 from crpnet_bench.schema import CohortManifest
 
 __all__ = [
-    "DUCKDB_CONFIG",
     "CohortRecord",
     "cohort",
     "cohorts",
+    "connect",
     "exclusions",
     "file_hashes",
     "is_empty",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 # No extension is ever fetched: what is built in is enough.
-DUCKDB_CONFIG: Mapping[str, str] = {
+_CONFIG: Mapping[str, str] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
@@ -112,6 +112,14 @@ def publish(connection: Connection, home: Home, keep: int = KEPT_VIEWS) -> int:
         if old <= number - keep:
             _view(home, old).unlink(missing_ok=True)
     return number
+
+
+def connect(path: str, *, read_only: bool = False) -> Connection:
+    """Open a database file, or ":memory:"."""
+    connection = duckdb.connect(path, read_only=read_only, config=dict(_CONFIG))
+    # Drawn on stdout when a query takes seconds, into the JSON of whoever asked for it.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def copy_database(connection: Connection, target: Path) -> None:
@@ -189,7 +197,7 @@ def _opened(home: Home) -> Iterator[Connection]:
         if path.exists():
             break  # else a writer replaced it between the two looks
     try:
-        connection = duckdb.connect(str(path), read_only=True, config=dict(DUCKDB_CONFIG))
+        connection = connect(str(path), read_only=True)
     except duckdb.Error as error:
         raise _unreadable(path, error) from error
     try:

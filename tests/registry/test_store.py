@@ -452,3 +452,12 @@ def test_an_older_registry_is_brought_up_to_date_and_published(registered):
     Registry(registered).bring_up_to_date()
     assert len(views.cohorts(registered)) == 1
     assert views.ledger(registered).empty
+
+
+def test_a_long_query_draws_nothing_into_the_output(tmp_path):
+    home = Home(tmp_path)
+    with Registry(home).write() as registry:
+        registry.store_file_hashes({("a", 1, 1): "b"})
+        shown = registry.query("SELECT current_setting('enable_progress_bar') AS bar")
+    assert not shown["bar"].any()
+    assert not views.read(home, "SELECT current_setting('enable_progress_bar') AS bar")["bar"].any()
