@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import pandas as pd
 import streamlit as st
@@ -20,14 +20,12 @@ from crpnet_bench.errors import CRPNetBenchError, InputError, RegistryError
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.clinical_groups import available_subgroups
-from crpnet_bench.reporting.figures import Figure, can_export
 from crpnet_bench.reporting.names import EXPLAINED, kind_sentence, model_title
 from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
 from crpnet_bench.results import RunRecord
 
 Result = TypeVar("Result")
 
-_CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "toImage"]}
 _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from another host
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 2.6rem 2.4rem 3rem; max-width: 1360px;}
@@ -312,67 +310,6 @@ def headline(title: str, sample: Sample | None = None) -> None:
     if sample.n < 5:
         st.warning("Fewer than 5 patients: nothing is drawn.", icon=":material/visibility_off:")
         st.stop()
-
-
-# ---------------------------------------------------------------- figures and tables
-
-
-def show_figure(figure: Figure, *, key: str = "", narrow: bool = False) -> None:
-    """A figure with its caption and downloads."""
-    name = key or figure.file_stem
-    paper = "dark" if st.context.theme.type == "dark" else "light"
-    st.plotly_chart(
-        figure.on(paper), width="stretch", theme=None, key=f"plot-{name}", config=_CHART,
-        alt=figure.caption,
-    )  # fmt: skip
-    text, files = st.columns([0.82, 0.18] if narrow else [0.86, 0.14], vertical_alignment="top")
-    text.caption(figure.caption)
-    label = ":material/download:" if narrow else "Download"
-    with files.popover(label, width="stretch", key=f"files-{name}", help="Download"):
-        _downloads(figure, name)
-
-
-def _downloads(figure: Figure, name: str) -> None:
-    stem = figure.file_stem
-    if can_export():
-        for kind in ("svg", "png"):
-            st.download_button(
-                kind.upper(),
-                data=lambda kind=kind: figure.image(kind),
-                file_name=f"{stem}.{kind}",
-                mime="image/svg+xml" if kind == "svg" else "image/png",
-                key=f"{kind}-{name}",
-                on_click="ignore",
-                width="stretch",
-            )
-    else:
-        st.caption("SVG and PNG need Chromium and kaleido on the machine of the dashboard.")
-    st.download_button(
-        "Interactive HTML", data=figure.html, file_name=f"{stem}.html", mime="text/html",
-        key=f"html-{name}", on_click="ignore", width="stretch",
-    )  # fmt: skip
-    st.download_button(
-        "Data (CSV)", data=figure.csv, file_name=f"{stem}.csv", mime="text/csv",
-        key=f"csv-{name}", on_click="ignore", width="stretch",
-    )  # fmt: skip
-
-
-def show_table(
-    table: pd.DataFrame,
-    name: str,
-    *,
-    caption: str = "",
-    height: Literal["auto", "content"] = "auto",
-) -> None:
-    """A table with its download."""
-    st.dataframe(table, hide_index=True, width="stretch", key=f"table-{name}", height=height)
-    text, files = st.columns([0.86, 0.14], vertical_alignment="top")
-    if caption:
-        text.caption(caption)
-    files.download_button(
-        "CSV", data=lambda: table.to_csv(index=False).encode(), file_name=f"{name}.csv",
-        mime="text/csv", key=f"csv-{name}", on_click="ignore", width="stretch",
-    )  # fmt: skip
 
 
 def sections(names: Sequence[str], key: str) -> str:

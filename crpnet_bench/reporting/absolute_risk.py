@@ -152,7 +152,7 @@ def calibrations_table(found: Mapping[str, Calibration], left: Mapping[str, str]
         for model, one in found.items()
     ]
     rows += [
-        {"Model": model_title(model), "Note": f"not calibrated: {reason}"}
+        {"Model": model_title(model), "Predicted, mean %": "not calibrated", "Note": reason}
         for model, reason in left.items()
     ]
     return pd.DataFrame(rows).fillna("")
@@ -305,7 +305,7 @@ def brier_table(
             }
         )
     rows += [
-        {"Model": model_title(model), "Note": f"not calibrated: {reason}"}
+        {"Model": model_title(model), "Brier score": "not calibrated", "Note": reason}
         for model, reason in left.items()
     ]
     return pd.DataFrame(rows).fillna("")

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
-from crpnet_bench.reporting.names import METRIC_TITLES, model_color, model_title
+from crpnet_bench.reporting.model_looks import model_color, model_line
+from crpnet_bench.reporting.names import METRIC_TITLES, model_title
 from crpnet_bench.reporting.run_data import Sample
 from crpnet_bench.reporting.tables import format_interval
 from crpnet_bench.stats.confusion_matrix import ConfusionResult, confusion
@@ -27,6 +28,7 @@ __all__ = [
 
 _RATES = ("accuracy", "precision", "recall", "fpr", "fnr", "specificity", "npv")
 _MOST_POINTS = 1500
+_MOST_IN_A_ROW = 6  # matrices beside each other
 
 
 def roc_figure(
@@ -57,7 +59,7 @@ def roc_figure(
                 x=100 * x,
                 y=100 * y,
                 mode="lines",
-                line={"color": model_color(model), "width": 2.6 if model == banded else 1.8},
+                line=model_line(model, 2.8 if model == banded else 1.9),
                 name=label,
                 hovertemplate="false positives %{x:.1f} %, true positives %{y:.1f} %<extra>"
                 + model_title(model)
@@ -142,24 +144,37 @@ def _auc(sample: Sample, model: str) -> str:
 
 
 def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300) -> Figure:
-    """Confusion matrices of the locked classes, side by side: counts and row per cent."""
+    """Confusion matrices of the locked classes, side by side: counts and row per cent.
+
+    Args:
+        sample: the patients.
+        models: which models.
+        height: pixels of one row of matrices; more than six models take several rows.
+    """
     name = f"confusion-{sample.patients_of.key}"
     counts = {model: _counts(sample, model) for model in models}
     known = {model: found for model, found in counts.items() if found is not None}
     if not known:
         return empty_figure(name, "No model gives classes for these patients.")
-    titles = [f"<b>{model_title(model).replace(' (', '<br>(')}</b>" for model in known]
+    lines = -(-len(known) // _MOST_IN_A_ROW)
+    columns = -(-len(known) // lines)
+    titles = [f"<b>{_in_two_lines(model_title(model))}</b>" for model in known]
     plot = make_subplots(
-        rows=1, cols=len(known), subplot_titles=titles, horizontal_spacing=0.5 / (10 + len(known))
-    )
-    for column, (model, cells) in enumerate(known.items(), start=1):
-        plot.add_trace(_matrix(cells, model_color(model)), row=1, col=column)
-        plot.update_yaxes(showticklabels=column == 1, row=1, col=column)
-    dress(plot, height=height)
+        rows=lines, cols=columns, subplot_titles=titles,
+        horizontal_spacing=0.5 / (10 + columns), vertical_spacing=0.36 / lines,
+    )  # fmt: skip
+    for place, (model, cells) in enumerate(known.items()):
+        row, column = place // columns + 1, place % columns + 1
+        plot.add_trace(_matrix(cells, model_color(model)), row=row, col=column)
+        plot.update_yaxes(showticklabels=column == 1, row=row, col=column)
+        plot.update_xaxes(title="Predicted", title_standoff=4, row=row, col=column)
+    for empty in range(len(known), lines * columns):
+        where = {"row": empty // columns + 1, "col": empty % columns + 1}
+        plot.update_xaxes(visible=False, **where)
+        plot.update_yaxes(visible=False, **where)
+    dress(plot, height=height * lines)
     plot.update_layout(showlegend=False, margin={"t": 46})
-    plot.update_xaxes(
-        title="Predicted" if len(known) < 7 else None, showline=False, showgrid=False, ticks=""
-    )
+    plot.update_xaxes(showline=False, showgrid=False, ticks="", tickangle=0)
     plot.update_yaxes(autorange="reversed", showline=False, showgrid=False, ticks="")
     table = pd.DataFrame([{"model": model, **cells} for model, cells in known.items()])
     left = [model_title(model) for model in models if model not in known]
@@ -169,6 +184,15 @@ def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300
         f"with row per cent; prevalence {_percent(sample.events, sample.n)}.{without}"
     )
     return Figure(name, plot, table, caption)
+
+
+def _in_two_lines(title: str) -> str:
+    """A title of a matrix, broken where it has a second part."""
+    for mark in (" (", ", ", " + "):
+        first, found, second = title.partition(mark)
+        if found:
+            return f"{first}{mark.rstrip(' (')}<br>{mark.strip() if mark == ' (' else ''}{second}"
+    return title
 
 
 def _counts(sample: Sample, model: str) -> dict[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _DESCRIBED = (
     "sarcomatoid", "rhabdoid", "site",
 )  # fmt: skip
 _NUMBERS = ("age", "tumor_size_cm")
-_LINE = 56  # pixels a box of the flow diagram
+_LINE = 68  # pixels a box of the flow diagram
 
 
 def flow_figure(flow: pd.DataFrame, name: str) -> Figure:
@@ -84,8 +85,9 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _short(text: str, longest: int = 48) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+def _short(text: str) -> str:
+    """The reason on at most two lines of a box; the table below has it whole."""
+    return "<br>".join(wrap(text, 52, max_lines=2, placeholder=" …"))
 
 
 def _arrow(plot: go.Figure, x0: float, y0: float, x1: float, y1: float) -> None:

@@ -42,7 +42,8 @@ def baseline_shown(home: Home, name: str) -> tuple[pd.DataFrame, str]:
 def data_dictionary(home: Home, name: str) -> pd.DataFrame:
     """Variable, its meaning, source column, unit, and how its values were mapped."""
     manifest = views.cohort(home, name).manifest
-    patients = views.patients(home, name)
+    # Lengths are kept in centimetres, whatever the table's unit.
+    patients = views.patients(home, name).rename(columns={"tumor_size_cm": "tumor_size"})
     rows = []
     for variable, source in manifest.clinical.columns.items():
         column = source if isinstance(source, ColumnSource) else ColumnSource(column=str(source))

@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
 from crpnet_bench.reporting.forest import ForestRow
-from crpnet_bench.reporting.names import METRIC_TITLES, model_color, model_title, variable_title
+from crpnet_bench.reporting.model_looks import model_color, model_symbol
+from crpnet_bench.reporting.names import METRIC_TITLES, model_title, variable_title
 from crpnet_bench.reporting.run_data import Sample
 from crpnet_bench.reporting.tables import format_interval
 from crpnet_bench.stats.correlations import Correlation
@@ -59,10 +60,9 @@ def bars_figure(
     dress(plot, height=80 + 34 * len(known), legend=False)
     plot.add_vline(x=0.5, line={"color": GREY, "width": 1, "dash": "dot"})
     plot.update_yaxes(showgrid=False, ticks="")
-    lowest = min(0.4, float(np.nanmin([*low, *value])) - 0.02)
     plot.update_xaxes(
-        title=METRIC_TITLES[metric], range=[lowest, right + 0.36 * (right - lowest)],
-        tickvals=[tick for tick in (0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1) if tick >= lowest],
+        title=METRIC_TITLES[metric], range=[0, 1.42 * right],
+        tickvals=[0, 0.25, 0.5, 0.75, 1],
     )  # fmt: skip
     left = _reasons(rows)
     methods = "; ".join(dict.fromkeys(known["ci_method"].dropna().astype(str)))
@@ -162,15 +162,16 @@ def _notes(rows: Sequence[ForestRow]) -> str:
     """Each remark once, with the rows it is about."""
     about: dict[str, list[str]] = {}
     for row in rows:
-        if row.note:
-            about.setdefault(row.note, []).append(row.label.strip())
+        for note in row.notes:
+            about.setdefault(note, []).append(row.label.strip())
     return "".join(f" {note}: {', '.join(labels)}." for note, labels in about.items())
 
 
 def _reach(rows: Sequence[ForestRow]) -> tuple[float, float]:
     ends = [end for row in rows for end in (row.low, row.high, row.value) if end]
-    low = min([0.5, *(max(_CLIP[0], end * 0.85) for end in ends)])
-    high = max([2.0, *(min(_CLIP[1], end * 1.15) for end in ends)])
+    # A little beyond the ends, so that an arrow does not lie on a label.
+    low = min([0.5, *(max(_CLIP[0], end) * 0.85 for end in ends)])
+    high = max([2.0, *(min(_CLIP[1], end) * 1.15 for end in ends)])
     return low, high
 
 
@@ -194,7 +195,8 @@ def _draw_estimate(plot: go.Figure, place: int, row: ForestRow) -> None:
             plot.add_trace(_mark(end, place, symbol, color, "beyond the axis"), row=1, col=1)
     value = min(max(float(row.value or 1), _CLIP[0]), _CLIP[1])
     text = f"{row.label.strip()}: {row.text}"
-    plot.add_trace(_mark(value, place, "square", color, text), row=1, col=1)
+    symbol = model_symbol(row.model) if row.model else "square"
+    plot.add_trace(_mark(value, place, symbol, color, text), row=1, col=1)
 
 
 def _mark(x: float, y: float, symbol: str, color: str, text: str) -> go.Scatter:
@@ -215,7 +217,7 @@ def _forest_data(rows: Sequence[ForestRow]) -> pd.DataFrame:
                 "p": row.p_text,
                 "events_n": row.counts,
                 "text": row.text,
-                "note": row.note,
+                "note": "; ".join(row.notes),
             }
             for row in rows
         ]

@@ -154,4 +154,4 @@ def with_alpha(color: str, alpha: float) -> str:
 
 def faded(color: str) -> str:
     """A colour for parts that few patients support."""
-    return with_alpha(color, 0.35)
+    return with_alpha(color, 0.45)

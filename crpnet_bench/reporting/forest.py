@@ -55,7 +55,7 @@ class ForestRow:
         p_text: P value as printed.
         counts: n and events as printed.
         model: the model whose colour it gets, or None.
-        note: Firth, unstable.
+        notes: Firth, unstable.
         heading: a title between rows.
     """
 
@@ -67,7 +67,7 @@ class ForestRow:
     p_text: str = ""
     counts: str = ""
     model: str | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     heading: bool = False
 
 
@@ -95,7 +95,7 @@ def _forest_row(
 ) -> ForestRow:
     ok = found["status"] == "ok" and found["events"] >= FEWEST_EVENTS
     reason = found["reason"] if found["status"] != "ok" else f"{found['events']} events"
-    firth = "Firth" if "irth" in str(found["ci_method"]) else ""
+    firth = "Firth's method" if "irth" in str(found["ci_method"]) else ""
     split = _SPLIT.search(str(found["reason"])) if metric == "hr_high_low" else None
     unstable = (
         "Unstable, fewer than 5 events in a group" if _UNSTABLE in str(found["reason"]) else ""
@@ -111,7 +111,7 @@ def _forest_row(
         p_text=format_p(p["value"]) if ok and p is not None and p["status"] == "ok" else "",
         counts=f"{split['high']} v {split['low']}" if split else f"{found['events']}/{found['n']}",
         model=model,
-        note="; ".join(part for part in (firth, unstable if ok else str(reason)) if part),
+        notes=tuple(part for part in (firth, unstable if ok else str(reason)) if part),
     )
 
 
@@ -148,11 +148,11 @@ def multivariable_rows(
             p_text="" if term.p_value is None else format_p(term.p_value),
             counts=f"{fit.events}/{fit.n}",
             model=model if name.startswith(model_title(model)) else None,
-            note=str(term.reason or fit.reason)
+            notes=(str(term.reason or fit.reason),)
             if term.hazard_ratio is None
-            else "Firth"
+            else ("Firth's method",)
             if fit.firth
-            else "",
+            else (),
         )
         for name, term in fit.terms.items()
     )
@@ -260,14 +260,14 @@ def _subgroup_row(effect: SubgroupEffect, model: str) -> ForestRow:
         p_text="" if effect.adjusted_p_value is None else format_p(effect.adjusted_p_value),
         counts=f"{effect.events}/{effect.n}",
         model=model,
-        note=_remark(term),
+        notes=_remarks(term),
     )
 
 
-def _remark(term: CoxTerm) -> str:
+def _remarks(term: CoxTerm) -> tuple[str, ...]:
     if term.hazard_ratio is None:
         reason = str(term.reason)
-        return "" if reason.startswith("suppressed") else reason
+        return () if reason.startswith("suppressed") else (reason,)
     if _UNSTABLE in str(term.warning):
-        return "Unstable, fewer than 5 events in a risk group"
-    return term.warning or ""
+        return ("Unstable, fewer than 5 events in a risk group",)
+    return (term.warning,) if term.warning else ()

@@ -1,8 +1,7 @@
-"""Words and colours that mean the same everywhere: titles of models, one colour a model."""
+"""Words that mean the same everywhere: titles, plain explanations; colours of groups."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "VARIABLE_TITLES",
     "group_color",
     "kind_sentence",
-    "model_color",
     "model_title",
     "variable_title",
 ]
@@ -21,6 +19,14 @@ __all__ = [
 _TITLES: Mapping[str, str] = {
     "crpnet": "CRPNet",
     "crpnet-ms": "CRPNet, multi-scale",
+    "crpnet-cox": "CRPNet, Cox loss",
+    "crpnet-hazard": "CRPNet, hazard loss",
+    "crpnet-ipcw": "CRPNet, IPCW loss",
+    "crpnet-observed": "CRPNet, observed only",
+    "crpnet-gated": "CRPNet, gated attention",
+    "crpnet-finetuned": "CRPNet, trained on tiles",
+    "crpnet+clinical": "CRPNet + clinical",
+    "clam-sb": "CLAM-SB",
     "uiss": "UISS",
     "uiss_2002": "UISS",
     "uiss_2001": "UISS 2001",
@@ -38,27 +44,10 @@ _TITLES: Mapping[str, str] = {
     "grade": "WHO/ISUP grade",
     "necrosis": "Necrosis",
     "cox_clinical": "Cox, clinical variables",
+    "rsf_clinical": "Survival forest, clinical",
+    "site_only": "Site alone",
+    "mean_colour": "Mean colour",
 }
-# Okabe and Ito's colours, told apart with every common colour vision deficiency.
-_COLORS: Mapping[str, str] = {
-    "crpnet": "#0072B2",
-    "uiss": "#E69F00",
-    "uiss_2002": "#E69F00",
-    "ssign": "#009E73",
-    "karakiewicz_refit": "#CC79A7",
-    "karakiewicz": "#CC79A7",
-    "leibovich_2003": "#D55E00",
-    "oracle": "#8C8C8C",
-    "crpnet-ms": "#56B4E9",
-    "meanpool": "#7B61A8",
-    "maxpool": "#B8860B",
-    "t_stage": "#5F6B7A",
-    "grade": "#7C8896",
-    "necrosis": "#98A2AE",
-    "diameter": "#B3BBC4",
-}
-_FURTHER = ("#882255", "#44AA99", "#999933", "#AA4499", "#6699CC", "#B8860B", "#661100")
-
 # Groups of one curve: low risk cool, high risk warm; further levels in a fixed order.
 GROUP_COLORS = ("#2E86AB", "#C8553D", "#E0A030", "#5B8E7D", "#7B61A8", "#8C8C8C", "#56B4E9")
 _GROUPS: Mapping[str, str] = {
@@ -140,22 +129,12 @@ EXPLAINED: Mapping[str, str] = {
 def model_title(name: str) -> str:
     """A model's name for people.
 
-    >>> model_title("uiss_2002"), model_title("my_model")
-    ('UISS', 'my model')
+    >>> model_title("uiss_2002"), model_title("my_model"), model_title("crpnet+ssign")
+    ('UISS', 'my model', 'CRPNet + SSIGN')
     """
+    if "+" in name and name not in _TITLES:
+        return " + ".join(model_title(part) for part in name.split("+"))
     return _TITLES.get(name, name.replace("_", " "))
-
-
-def model_color(name: str) -> str:
-    """The model's colour, the same on every page and in every figure.
-
-    >>> model_color("crpnet")
-    '#0072B2'
-    """
-    if name in _COLORS:
-        return _COLORS[name]
-    digest = hashlib.sha256(name.encode()).digest()
-    return _FURTHER[digest[0] % len(_FURTHER)]
 
 
 def group_color(label: str, place: int) -> str:

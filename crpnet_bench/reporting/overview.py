@@ -51,7 +51,6 @@ def cohorts_table(home: Home) -> pd.DataFrame:
         {
             "Cohort": frame["cohort"],
             "Kind": frame["kind"],
-            "Title": frame["title"],
             "Version": frame["version"],
             "Endpoint": frame["endpoint"],
             "Patients": frame["included"],
@@ -59,6 +58,7 @@ def cohorts_table(home: Home) -> pd.DataFrame:
             "Events": frame["events"],
             "Slides": frame["slides"],
             "Registered": frame["registered"].str.slice(0, 16).str.replace("T", " "),
+            "Title": frame["title"],
         }
     ).reset_index(drop=True)
 
@@ -72,12 +72,12 @@ def runs_table(home: Home) -> pd.DataFrame:
             {
                 "Run": record.run_id,
                 "Cohort": f"{record.cohort}@{record.cohort_version}",
-                "Kind": record.cohort_kind,
-                "Split": record.split,
-                "Models": ", ".join(model_title(name) for name in record.models),
                 "Primary": f"{METRIC_TITLES.get(record.primary_metric, record.primary_metric)} of "
                 f"{model_title(record.primary_model)}",
                 "Result": _primary(found, record),
+                "Kind": record.cohort_kind,
+                "Split": record.split,
+                "Models": ", ".join(model_title(name) for name in record.models),
                 "Status": record.status,
                 "Device": record.device,
                 "Seed": record.seed,
@@ -149,9 +149,10 @@ def _tile(metric: str, row: pd.Series[Any], model: str) -> Tile:
     digits = 2 if metric.startswith("hr") else 3
     known = row["status"] == "ok"
     value = f"{row['value']:.{digits}f}" if known else "not estimable"
-    interval = "" if not known or pd.isna(row["ci_low"]) else (
-        f"95 % CI {row['ci_low']:.{digits}f}-{row['ci_high']:.{digits}f}"
-    )  # fmt: skip
+    _, _, limits = format_interval(
+        row["value"] if known else 0.0, row["ci_low"], row["ci_high"], digits=digits
+    ).partition(" (")
+    interval = f"95 % CI {limits.removesuffix(')')}" if known and limits else ""
     explained = {"c_index": "c_index", "auc": "auc"}.get(metric, "hr")
     title = METRIC_TITLES[metric].replace(", high against low", "")
     return Tile(f"{title}, {model_title(model)}", value, interval, EXPLAINED[explained])

@@ -17,9 +17,9 @@ from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.absolute_risk import learn_link
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.model_looks import model_color
 from crpnet_bench.reporting.names import (
     GROUP_COLORS,
-    model_color,
     model_title,
     variable_title,
 )
@@ -94,7 +94,7 @@ def patient_scores(home: Home, cohort: str, patient: str) -> pd.DataFrame:
     """Each score of a patient: value, group, possible range, and why it is not determined."""
     rows = views.scores(home, cohort)
     own = rows[rows["patient_id"] == patient]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "Score": [model_title(str(name)) for name in own["score"]],
             "Value": own["value"].fillna("not determined").to_numpy(),
@@ -107,6 +107,7 @@ def patient_scores(home: Home, cohort: str, patient: str) -> pd.DataFrame:
             "Notes": ["; ".join(_listed(text)) for text in own["warnings"]],
         }
     )
+    return table[[name for name in table if name == "Value" or (table[name] != "").any()]]
 
 
 def _listed(text: object) -> list[str]:
@@ -183,7 +184,10 @@ def position_figure(sample: Sample, model: str, patient: str, name: str) -> Figu
     risk = float(own["risk"].iloc[0])
     dress(plot, height=280)
     plot.update_layout(barmode="stack")
-    plot.add_vline(x=risk, line={"color": model_color(model), "width": 3})
+    plot.add_vline(
+        x=risk, line={"color": model_color(model), "width": 3},
+        annotation={"text": f"<b>{name}</b>", "xanchor": _side(rows["risk"], risk)},
+    )  # fmt: skip
     cutoff = own["cutoff"].iloc[0]
     if pd.notna(cutoff):
         plot.add_vline(x=float(cutoff), line={"color": GREY, "width": 1.4, "dash": "dash"})
@@ -195,6 +199,11 @@ def position_figure(sample: Sample, model: str, patient: str, name: str) -> Figu
         f"({sample.patients_of.title}). Dashed: locked cut-off between low and high risk."
     )
     return Figure(stem, plot, rows[["risk", "status"]].reset_index(drop=True), caption)
+
+
+def _side(risks: pd.Series[Any], risk: float) -> str:
+    """On which side of the line its name has room."""
+    return "right" if risk > (float(risks.min()) + float(risks.max())) / 2 else "left"
 
 
 # ---------------------------------------------------------------- slides

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from crpnet_bench.errors import RegistryError
 from crpnet_bench.home import Home
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure
-from crpnet_bench.reporting.names import model_color
+from crpnet_bench.reporting.model_looks import model_color
 
 __all__ = ["PUBLISHED_RUN", "Published", "published_figure", "published_results", "published_table"]
 

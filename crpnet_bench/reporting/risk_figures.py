@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from crpnet_bench.reporting.absolute_risk import OverTime
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
-from crpnet_bench.reporting.names import model_color, model_title
+from crpnet_bench.reporting.model_looks import model_color, model_line, model_symbol
+from crpnet_bench.reporting.names import model_title
 from crpnet_bench.stats.inputs import Floats
 from crpnet_bench.stats.net_benefit import DecisionCurve
 from crpnet_bench.stats.recalibration import Calibration
@@ -162,7 +163,7 @@ def decision_figure(curves: DecisionCurve, name: str, label: str) -> Figure:
         look = {
             "treat all": {"color": GREY, "width": 1.6, "dash": "dash"},
             "treat none": {"color": GREY, "width": 1.6},
-        }.get(title, {"color": model_color(title), "width": 2.4})
+        }.get(title, model_line(title))
         if title.startswith("KEYNOTE"):
             look = {"color": "#7B61A8", "width": 2.2, "dash": "dot"}
         value = np.asarray(curve.value, dtype=np.float64)
@@ -195,8 +196,8 @@ def decision_figure(curves: DecisionCurve, name: str, label: str) -> Figure:
     told = "" if incidence is None else f", incidence {100 * incidence:.1f} %"
     caption = (
         f"{label}; outcome by {curves.horizon / 12:g} years{told}. Treated: probability at or "
-        "above the threshold; weighed for censoring. "
-        "Intervals are in the data."
+        "above the threshold; weighed for censoring; a gap: follow-up of the treated "
+        "ends earlier. Intervals are in the data."
     )
     return Figure(name, plot, data, caption)
 
@@ -240,7 +241,8 @@ def over_time_figure(
             plot.add_trace(
                 go.Scatter(
                     x=one.times, y=value, mode="lines+markers", name=model_title(model),
-                    line={"color": color, "width": 2.2}, marker={"size": 5, "color": color},
+                    line=model_line(model),
+                    marker={"size": 6, "color": color, "symbol": model_symbol(model)},
                     hovertemplate="%{x:g} months: %{y:.3f}<extra>" + model_title(model)
                     + "</extra>",
                 )
@@ -256,7 +258,8 @@ def over_time_figure(
     dress(plot, height=430)
     if what == "auc":
         plot.add_hline(y=0.5, line={"color": GREY, "width": 1, "dash": "dot"})
-        plot.update_yaxes(title="Time-dependent AUC", range=[0.3, 1.02])
+        lowest = np.nanmin([0.32, *(np.nanmin(one.auc, initial=1.0) for one in found.values())])
+        plot.update_yaxes(title="Time-dependent AUC", range=[lowest - 0.02, 1.02])
     else:
         plot.update_yaxes(title="Brier score (lower is better)", rangemode="tozero")
     plot.update_xaxes(title="Months", dtick=12)

@@ -183,22 +183,30 @@ class Sample:
     def metrics_of(self, model: str) -> pd.DataFrame:
         """The rows of one model; a page that shows one does not wait for the others."""
         if model not in self._metrics:
-            # Its imports take longer than a first page that shows none of these numbers.
-            from crpnet_bench.evaluation import evaluate  # noqa: PLC0415
-
-            rows = self.predictions[self.predictions["model"] == model]
-            outcomes = self.patients[["patient_id", "time", "status"]]
-            table = evaluate(rows, outcomes, settings=self.settings)
+            table = self._evaluated(model, "site" if "site" in self.patients else None)
             shown = pd.array([self.where or "all"] * len(table), dtype="string")
             self._metrics[model] = table.assign(subgroup=shown)
         return self._metrics[model]
 
+    def _evaluated(self, model: str, site: str | None = None) -> pd.DataFrame:
+        # Its imports take longer than a first page that shows none of these numbers.
+        from crpnet_bench.evaluation import evaluate  # noqa: PLC0415
+
+        rows = self.predictions[self.predictions["model"] == model]
+        columns = ["patient_id", "time", "status", *([site] if site else [])]
+        return evaluate(rows, self.patients[columns], settings=self.settings)
+
     def metric(
         self, model: str, metric: str, horizon: float | None = None
     ) -> Mapping[Any, Any] | None:
-        """One row of `metrics`, or None where the model has none."""
+        """One row of `metrics`, or None where the model has none.
+
+        What pairs patients within a site takes as long as everything else and is in
+        `metrics_of` only.
+        """
         if model not in self._rows:
-            self._rows[model] = _by_metric(self.metrics_of(model))
+            known = self._metrics.get(model)
+            self._rows[model] = _by_metric(self._evaluated(model) if known is None else known)
         return self._rows[model].get((metric, horizon))
 
 

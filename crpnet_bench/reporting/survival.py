@@ -16,6 +16,7 @@ from crpnet_bench.stats.competing_risks import (
     cumulative_incidence,
 )
 from crpnet_bench.stats.cox import cox_ph
+from crpnet_bench.stats.follow_up import FollowUp, median_follow_up
 from crpnet_bench.stats.log_rank import LogRankResult, logrank
 from crpnet_bench.stats.survival_curve import ConfType, KaplanMeier, kaplan_meier
 
@@ -203,16 +204,22 @@ def risk_table(survival: GroupedSurvival, horizons: Sequence[float] = _HORIZONS)
     Returns:
         Text cells, a column a group; words where there is no number.
     """
-    columns = {level: _risks(curve, horizons) for level, curve in survival.curves.items()}
+    table = survival.grouping.table
+    columns = {
+        level: _risks(curve, table[table["group"] == level], horizons)
+        for level, curve in survival.curves.items()
+    }
     names = list(next(iter(columns.values()), {}))
     return pd.DataFrame(
         {"": names} | {level: [cells[name] for name in names] for level, cells in columns.items()}
     )
 
 
-def _risks(curve: KaplanMeier, horizons: Sequence[float]) -> dict[str, str]:
+def _risks(curve: KaplanMeier, patients: pd.DataFrame, horizons: Sequence[float]) -> dict[str, str]:
+    followed = median_follow_up(patients["time"].to_numpy(float), patients["status"].to_numpy(int))
     cells = {
         "Patients (events)": f"{curve.n} ({curve.n_events})",
+        "Median follow-up, months": _median(followed),
         "Median time to the event, months": _median(curve),
     }
     for horizon in horizons:
@@ -222,7 +229,7 @@ def _risks(curve: KaplanMeier, horizons: Sequence[float]) -> dict[str, str]:
     return cells
 
 
-def _median(curve: KaplanMeier) -> str:
+def _median(curve: KaplanMeier | FollowUp) -> str:
     if curve.median is None:
         return "not reached"
     ends = [

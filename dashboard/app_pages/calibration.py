@@ -1,13 +1,6 @@
 import streamlit as st
-from page_parts import (
-    choose_model,
-    headline,
-    of_page,
-    require_run,
-    sections,
-    show_figure,
-    show_table,
-)
+from exhibits import show_figure, show_table
+from page_parts import choose_model, headline, of_page, require_run, sections
 
 from crpnet_bench.reporting.absolute_risk import (
     brier_table,

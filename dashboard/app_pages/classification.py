@@ -2,15 +2,8 @@ from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
-from page_parts import (
-    choose_model,
-    headline,
-    of_page,
-    require_run,
-    sections,
-    show_figure,
-    show_table,
-)
+from exhibits import show_figure, show_table
+from page_parts import choose_model, headline, of_page, require_run, sections
 
 from crpnet_bench.reporting.classification import (
     at_threshold,

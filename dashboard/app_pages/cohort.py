@@ -1,16 +1,8 @@
 from collections.abc import Callable
 
 import streamlit as st
-from page_parts import (
-    Result,
-    choice,
-    headline,
-    kept,
-    require_cohort,
-    sections,
-    show_figure,
-    show_table,
-)
+from exhibits import show_figure, show_table
+from page_parts import Result, choice, headline, kept, require_cohort, sections
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting import cohort_figures as figures

@@ -1,15 +1,6 @@
 import streamlit as st
-from page_parts import (
-    choice,
-    choose_model,
-    headline,
-    of_page,
-    require_run,
-    sample_of,
-    sections,
-    show_figure,
-    show_table,
-)
+from exhibits import show_figure, show_table
+from page_parts import choice, choose_model, headline, of_page, require_run, sample_of, sections
 
 from crpnet_bench.reporting.comparison_figures import levels_figure
 from crpnet_bench.reporting.external import (

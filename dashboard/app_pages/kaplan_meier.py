@@ -1,5 +1,6 @@
 import streamlit as st
-from page_parts import headline, of_page, require_run, sample_of, sections, show_figure, show_table
+from exhibits import show_figure, show_table
+from page_parts import headline, of_page, require_run, sample_of, sections
 
 from crpnet_bench.reporting.clinical_groups import available_subgroups
 from crpnet_bench.reporting.groupings import CUT_OFFS, Grouping, by_risk, by_variable
@@ -64,8 +65,8 @@ if part == "Curves":
     show_table(
         risk_table(survival),
         "km-risks",
-        caption="Recurrence: one minus Kaplan-Meier with its interval. Median: of the time to "
-        "the event.",
+        caption="Recurrence: one minus Kaplan-Meier with its 95 % interval; there is none before "
+        "the first event of a group. Follow-up: reverse Kaplan-Meier.",
     )
 elif part == "Side by side":
     for column, patients_of in zip(

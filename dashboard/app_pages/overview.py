@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
-from page_parts import Result, choice, headline, kept, show_empty_home, show_table
+from exhibits import show_table
+from page_parts import Result, choice, headline, kept, show_empty_home
 
 from crpnet_bench.reporting.overview import (
     attention_points,

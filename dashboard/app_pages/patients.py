@@ -1,15 +1,7 @@
 import pandas as pd
 import streamlit as st
-from page_parts import (
-    choice,
-    choose_model,
-    headline,
-    kept,
-    of_page,
-    require_run,
-    show_figure,
-    show_table,
-)
+from exhibits import show_figure, show_table
+from page_parts import choice, choose_model, headline, kept, of_page, require_run
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.patients import (

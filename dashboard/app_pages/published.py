@@ -1,5 +1,6 @@
 import streamlit as st
-from page_parts import choice, headline, kept, require_cohort, sections, show_figure, show_table
+from exhibits import show_figure, show_table
+from page_parts import choice, headline, kept, require_cohort, sections
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.classification import confusion_figure
@@ -31,7 +32,7 @@ if found is None:
 st.warning(found.what, icon=":material/science:")
 tiles = st.columns(len(found.summary))
 for column, (mark, count) in zip(tiles, found.summary.items(), strict=True):
-    column.metric(mark.capitalize(), count, border=True)
+    column.metric(mark.removeprefix("recomputed ").capitalize(), count, border=True)
 
 left, right = st.columns([0.5, 0.5])
 parts = list(dict.fromkeys(found.rows["part"]))

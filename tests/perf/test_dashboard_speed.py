@@ -7,10 +7,10 @@ the project set for an otherwise idle machine.
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,11 @@ from types import ModuleType
 
 import pytest
 
+from crpnet_bench.benchmark.runner import run_benchmark
+from crpnet_bench.benchmark.splits import SplitRequest
+from crpnet_bench.config import load_config
 from crpnet_bench.home import Home
+from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
 
@@ -29,11 +33,26 @@ pytestmark = pytest.mark.perf
 PATIENTS, RUNS = 10_000, 20
 SESSIONS, SECONDS = 20, 60
 FIRST, LATER, FILTER, WRITER = 4.0, 2.0, 0.7, 2.0  # seconds
+_SETTINGS = """
+cohort = "drawn"
+split = "random-70-30"
+models = ["crpnet"]
+[encoder]
+name = "imported:tiny"
+[model]
+attention_dim = 4
+hidden_dim = 4
+[train]
+iterations = 5
+inits = 1
+inner_folds = 2
+threads = 1
+"""
 
 
-def _tests_of_the_dashboard(name: str) -> ModuleType:
-    path = Path(__file__).parents[1] / "dashboard" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"dashboard_{name}", path)
+def _module_of_tests(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -42,8 +61,9 @@ def _tests_of_the_dashboard(name: str) -> ModuleType:
     return module
 
 
-drawn = _tests_of_the_dashboard("conftest")
-browser = _tests_of_the_dashboard("test_browser")
+drawn = _module_of_tests("dashboard/conftest")
+browser = _module_of_tests("dashboard/test_browser")
+bags = _module_of_tests("benchmark/conftest")
 
 
 @pytest.fixture(scope="module")
@@ -119,75 +139,102 @@ def test_sessions_and_filters_are_quick(home: Home, chromium: object, tmp_path: 
     assert {what: seconds for what, (seconds, limit) in measured.items() if seconds > limit} == {}
 
 
+# Repeats a command of `crpnet-bench`, and says how long each write waited for its turn.
 _WRITER = """
-import sys, time
+import json, sys, time
+from contextlib import contextmanager
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-import conftest as drawn
-from crpnet_bench.home import Home
-from crpnet_bench.registry.load import load_cohort
+from crpnet_bench.cli import app
 from crpnet_bench.registry.store import Registry
-home, root, until = Home(Path({home!r})), Path({root!r}), time.monotonic() + {seconds}
-number, slowest = 0, 0.0
-folder = drawn.write_cohort(root / "small", name="small", patients=40)
+changed, until, arguments = sys.argv[1], time.monotonic() + float(sys.argv[2]), sys.argv[3:]
+blocked, held, rounds, write = [0.0], [0.0], 0, Registry.write
+@contextmanager
+def timed(self):
+    asked = time.monotonic()
+    with write(self) as transaction:
+        begun = time.monotonic()
+        blocked.append(begun - asked)
+        yield transaction
+    held.append(time.monotonic() - begun)
+Registry.write = timed
 while time.monotonic() < until:
-    number += 1
-    table = (folder / "clinical.csv").read_text()
-    (folder / "clinical.csv").write_text(table.replace("D00003,", "D00003,", 1) + "\\n")
-    loaded = load_cohort(folder)
-    begun = time.monotonic()
-    with Registry(home).write() as registry:
-        registry.register_cohort(loaded)
-    slowest = max(slowest, time.monotonic() - begun)
-    drawn.import_run(home, folder, f"small-{{number}}")
-print(number, slowest)
+    if changed:
+        with Path(changed).open("a") as file:
+            file.write("# once more\\n")
+    if app(arguments, standalone_mode=False):
+        sys.exit("the command failed")
+    rounds += 1
+print(json.dumps({"rounds": rounds, "blocked": max(blocked), "held": max(held)}))
 """
 
 
+def _writer(folder: Path, name: str, changed: Path | None, *arguments: str) -> subprocess.Popen:
+    """A process that repeats one command for a minute."""
+    command = [sys.executable, "-c", _WRITER, str(changed or ""), str(SECONDS), *arguments]
+    with (folder / f"{name}.err").open("wb") as errors:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+
+
+def _troubles(page: object, name: str) -> list[str]:
+    shown = page.locator("[data-testid=stAlertContentError], [data-testid=stException]")
+    return [f"{name}: {text}" for text in shown.all_inner_texts()]
+
+
 def test_many_readers_see_no_error_while_others_write(
-    drawn_home_copy: Home, chromium: object, tmp_path: Path
+    written_home: tuple[Home, Path, Path], chromium: object, tmp_path: Path
 ):
-    home = drawn_home_copy
+    """Twenty contexts of one Chromium, each with its own session, go from page to page."""
+    home, folder, settings = written_home
     server = browser.start(home, tmp_path)
-    tests = str(Path(drawn.__file__).parent)
-    code = _WRITER.format(tests=tests, home=str(home.root), root=str(tmp_path), seconds=SECONDS)
-    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    finished = threading.Event()
-    threading.Thread(target=lambda: (writer.wait(), finished.set()), daemon=True).start()
+    where = ["--home", str(home.root)]
+    register = ["cohort", "register", str(folder), *where]
+    writers = {
+        "register": _writer(tmp_path, "register", folder / "cohort.toml", *register),
+        "run": _writer(tmp_path, "run", None, "run", "--config", str(settings), *where),
+    }
     problems: list[str] = []
     try:
         pages = [chromium.new_context().new_page() for _ in range(SESSIONS)]
-        names = list(browser.PAGES)
         for page in pages:
             page.goto(server.address, wait_until="commit")
-        step = 0
-        while not finished.is_set():
+        names, shown, step = list(browser.PAGES), ["Overview"] * SESSIONS, 0
+        while any(writer.poll() is None for writer in writers.values()):
+            place = step % SESSIONS
+            # What the session was shown since its last turn, then on to the next page.
+            problems += _troubles(pages[place], shown[place])
+            shown[place] = names[(step // SESSIONS + place) % len(names)]
+            navigation = pages[place].get_by_test_id("stSidebarNav")
+            navigation.get_by_text(shown[place], exact=True).click(timeout=60_000)
             step += 1
-            page, name = pages[step % SESSIONS], names[step % len(names)]
-            link = page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True)
-            link.click(timeout=60_000)
-            for trouble in page.locator("[data-testid=stAlertContentError]").all():
-                problems.append(f"{name}: {trouble.inner_text()}")
-            if page.get_by_test_id("stException").count():
-                problems.append(f"{name}: an exception is shown")
-        written, slowest = writer.stdout.read().split()
-        print(
-            f"{step} page changes, {int(written)} rounds of writing, slowest {float(slowest):.2f} s"
-        )
+        for page, name in zip(pages, shown, strict=True):
+            page.wait_for_selector(
+                "[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000
+            )
+            problems += _troubles(page, name)
+        told = {name: json.loads(_last_line(writer)) for name, writer in writers.items()}
+        print(f"{step} page changes; {told}")
     finally:
-        writer.kill()
-        writer.stdout.close()
+        for writer in writers.values():
+            writer.kill()
+            writer.stdout.close()
         browser.stop(server)
     assert problems == []
-    assert int(written) > 0
-    assert float(slowest) < WRITER
+    assert min(one["rounds"] for one in told.values()) > 0
+    assert max(one["blocked"] for one in told.values()) < WRITER
+
+
+def _last_line(writer: subprocess.Popen) -> str:
+    return writer.stdout.read().decode().strip().splitlines()[-1]
 
 
 @pytest.fixture
-def drawn_home_copy(tmp_path: Path) -> Home:
-    """A small home that is written to."""
-    where = Home(tmp_path / "home")
-    folder = drawn.write_cohort(tmp_path / "drawn")
-    drawn.register(where, folder)
-    drawn.import_run(where, folder, "run-00")
-    return where
+def written_home(tmp_path: Path) -> tuple[Home, Path, Path]:
+    """A home with a run, the folder of a cohort to register, the settings of a run to repeat.
+
+    The run trains CRPNet on 10 patients for 5 iterations, on imported features.
+    """
+    home = bags._home_with_bags(tmp_path, 10, 1, SplitRequest())
+    settings = tmp_path / "run.toml"
+    settings.write_text(_SETTINGS)
+    run_benchmark(home, load_config(settings), device="cpu", progress=SilentProgress())
+    return home, drawn.write_cohort(tmp_path / "other", name="other", patients=40), settings

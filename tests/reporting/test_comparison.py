@@ -27,7 +27,7 @@ from crpnet_bench.reporting.forest import (
     subgroup_forest,
     subgroup_rows,
 )
-from crpnet_bench.reporting.names import model_color
+from crpnet_bench.reporting.model_looks import model_color
 from crpnet_bench.reporting.paired import paired_table
 from crpnet_bench.reporting.run_data import take
 from crpnet_bench.stats.concordance import compare_concordance, concordance_index
@@ -158,8 +158,8 @@ def test_a_forest_plot_clips_wide_intervals_with_arrows():
 
 
 def test_remarks_are_told_once_with_the_rows_they_are_about():
-    rows = [ForestRow(name, value=1.0, low=0.5, high=2.0, note="Firth") for name in "ab"]
-    assert forest_figure(rows, "f", "caption.").caption == "caption. Firth: a, b."
+    rows = [ForestRow(name, value=1.0, low=0.5, high=2.0, notes=("Firth", f"{name}")) for name in "ab"]
+    assert forest_figure(rows, "f", "caption.").caption == "caption. Firth: a, b. a: a. b: b."
 
 
 def test_paired_differences_are_on_common_patients(sample):

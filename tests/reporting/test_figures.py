@@ -6,7 +6,8 @@ import pytest
 
 from crpnet_bench.errors import InputError
 from crpnet_bench.reporting.figures import Figure, can_export, dress, empty_figure
-from crpnet_bench.reporting.names import METRIC_TITLES, model_color, model_title
+from crpnet_bench.reporting.model_looks import model_color
+from crpnet_bench.reporting.names import METRIC_TITLES, model_title
 from crpnet_bench.scores.catalogue import SCORES
 
 
