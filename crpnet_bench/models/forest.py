@@ -2,9 +2,13 @@
 
 The forest is scikit-survival's: log-rank splits, 500 trees on bootstrap samples, a random choice
 of the square root of the number of variables at each split, leaves of at least 15 patients.
-These settings are fixed beforehand and not tuned. The risk is the ensemble mortality: the mean
-over the trees of the leaf's cumulative hazard, summed over the training event times (Ishwaran et
-al., Ann Appl Stat 2:841, 2008).
+These settings are fixed beforehand and not tuned.
+
+The risk is made of the ensemble mortality: the mean over the trees of the leaf's cumulative hazard,
+summed over the training event times (Ishwaran et al., Ann Appl Stat 2:841, 2008). It ranks patients
+as the mortality does, but is put on the scale of a linear predictor, which whatever is learned from
+risks (probability, calibration, fusion) takes for granted: divided by the number of event times, or
+the smaller forests of inner folds would give smaller risks, and then its logarithm.
 
 Stored is what prediction needs of each tree: variable, threshold and children of each node, and
 the mortality of each leaf. So a loaded forest is the fitted one, whatever version of
@@ -35,6 +39,8 @@ FOREST_KIND = "survival-forest"
 TREES = 500
 FEWEST_IN_LEAF = 15
 _LEAF = -1
+# Added to the mortality, so that patients without any expected event have a logarithm.
+HALF_AN_EVENT = 0.5
 _SEEDS = 2**32
 
 
@@ -132,6 +138,7 @@ class ForestModel:
             name=self.name,
             title=f"{self.title} on {rows.title}",
             trees=Trees.of(forest.estimators_),
+            event_times=len(np.unique(time[event])),
             rule=rows.rule,
             notes=rows.notes,
             left_out=rows.left_out,
@@ -145,28 +152,31 @@ class FittedForest:
     Attributes:
         name, title, notes, left_out: as in `FittedModel`.
         trees: the forest.
+        event_times: distinct ones among the training patients.
         rule: how patients become rows; its medians are in the order of the trees' columns.
     """
 
     name: str
     title: str
     trees: Trees
+    event_times: int
     rule: FillRule
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def predict(self, data: CohortData) -> pd.DataFrame:
-        """Risk is the ensemble mortality.
+        """Risk is the logarithm of the ensemble mortality for each training event time.
 
         There is no probability: it is learned on out-of-fold risks.
         """
         table, reasons = self.rule.table(data, self.name)
-        risk = self.trees.mean_mortality(table.to_numpy(np.float64))
+        mortality = self.trees.mean_mortality(table.to_numpy(np.float64))
+        risk = np.log((mortality + HALF_AN_EVENT) / self.event_times)
         return prediction_frame(data.patient_ids, risk, np.full(len(data), np.nan), reasons)
 
     def save(self, folder: Path) -> None:
         """Write the model; `load_forest` reads it."""
-        state = {**said_by(self), "rule": asdict(self.rule)}
+        state = {**said_by(self), "event_times": self.event_times, "rule": asdict(self.rule)}
         tensors = {name: getattr(self.trees, name) for name in Trees.__dataclass_fields__}
         write_checkpoint(Checkpoint(FOREST_KIND, state, tensors), folder)
 

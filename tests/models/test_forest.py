@@ -11,6 +11,7 @@ from sksurv.ensemble import RandomSurvivalForest
 from sksurv.util import Surv
 
 from crpnet_bench.errors import ModelError
+from crpnet_bench.models.base import CohortData
 from crpnet_bench.models.catalogue import load_fitted
 from crpnet_bench.models.clinical_table import training_table
 from crpnet_bench.models.forest import FEWEST_IN_LEAF, TREES, Trees
@@ -34,9 +35,12 @@ def reference(clinic) -> tuple[RandomSurvivalForest, pd.DataFrame]:
     return theirs, table
 
 
-def test_the_risk_is_scikit_survivals_ensemble_mortality(clinic, forest, reference):
+def test_the_risk_is_made_of_scikit_survivals_ensemble_mortality(clinic, forest, reference):
     theirs, table = reference
-    expected = pd.Series(theirs.predict(table.to_numpy()), index=table.index)
+    mortality = theirs.predict(table.to_numpy())
+    rows = clinic.outcomes
+    event_times = rows.loc[rows["status"] == 1, "time"].nunique()
+    expected = pd.Series(np.log((mortality + 0.5) / event_times), index=table.index)
     found = forest.predict(clinic)["risk"]
     assert found.nunique() > 10
     np.testing.assert_allclose(found, expected[found.index], rtol=1e-12)
@@ -61,6 +65,18 @@ def test_only_the_seed_decides(clinic, fit, forest):
     other = fit("rsf_clinical", clinic, seed=6)
     assert forest.predict(clinic).equals(again.predict(clinic))
     assert not forest.predict(clinic).equals(other.predict(clinic))
+
+
+def test_the_scale_does_not_depend_on_the_number_of_patients(clinic, fit):
+    # Each patient twice; the copies an hour later, so that there are twice as many event times.
+    copies = clinic.patients.rename(index="{}-again".format)
+    later = clinic.outcomes.assign(time=clinic.outcomes["time"] + 1 / 730)
+    doubled = CohortData(
+        pd.concat([clinic.patients, copies]),
+        outcomes=pd.concat([clinic.outcomes, later.rename(index="{}-again".format)]),
+    )
+    twice, once = (fit("rsf_clinical", data).predict(clinic)["risk"] for data in (doubled, clinic))
+    assert twice.mean() == pytest.approx(once.mean(), abs=0.15)  # log 2 apart without the division
 
 
 def test_a_saved_forest_is_the_identical_one(clinic, forest, tmp_path):
