@@ -73,7 +73,7 @@ NECROSIS = 'site = "site"\nnecrosis = "necrosis"'
 @pytest.mark.perf
 @pytest.mark.parametrize("endpoint", ["PFI", "OS"])
 def test_clinical_baselines(home, endpoint, capsys):
-    """Site alone must say nothing of sites it never saw, and beat chance where it saw them."""
+    """Prints the tables; site alone has nothing to say of sites that it never saw."""
     columns, titles = {}, {}
     for title, request in SPLITS.items():
         config = RunConfig.from_mapping(
