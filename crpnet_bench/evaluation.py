@@ -26,6 +26,7 @@ from crpnet_bench.stats.estimate import Estimate, not_estimable
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
 from crpnet_bench.stats.log_rank import logrank
 from crpnet_bench.stats.time_dependent import time_dependent_auc, time_dependent_rates
+from crpnet_bench.stats.within_groups import concordance_within
 
 __all__ = ["evaluate"]
 
@@ -102,8 +103,8 @@ def evaluate(
             death), one row a patient. Competing deaths are censored in every cause-specific
             statistic. `label` (0 or 1), if there, replaces "an event was ever recorded" as the
             two classes of ROC curve and confusion matrix. `site`, if there and not the same for
-            all, adds `auc_within_sites` and `c_index_within_sites`: over pairs of patients of
-            one site, so that nothing is gained by telling the sites apart.
+            all, adds `auc_within_sites` and `c_index_within_sites`, over pairs of patients of
+            one site, and `auc_site_gain`, `c_index_site_gain`: overall minus within.
         subgroups: name -> patients, beside "all", which is always there.
         settings: horizons in months and the confidence level.
 
@@ -160,13 +161,22 @@ def _measure(part: pd.DataFrame, settings: EvaluationConfig) -> Iterator[dict[st
 
 
 def _within_sites(rows: pd.DataFrame, level: float) -> Iterator[dict[str, Any]]:
-    """The two indices over pairs of one site and, with several fits, of one fit."""
+    """Both indices over pairs of one site, and what they gain by telling the sites apart."""
     if rows["site"].nunique() < 2:
         return
-    sample = replace(_sample(rows), fold=_codes(rows, [*_FIT, "site"]))
-    for metric, _, estimate in _indices(sample, level):
-        counts = {"n": sample.n, "events": sample.events}
+    sample = _sample(rows)
+    counts = {"n": sample.n, "events": sample.events}
+    inside = replace(sample, fold=_codes(rows, [*_FIT, "site"]))
+    for metric, _, estimate in _indices(inside, level):
         yield counts | _row(f"{metric}_within_sites", estimate)
+    site, folds = rows["site"].astype(str), {"fold": sample.fold, "cluster": sample.patient}
+    ever = np.where(sample.label, 0.0, 1.0)  # the AUC as an index: events at once, others later
+    for metric, time, event in (
+        ("auc", ever, sample.label),
+        ("c_index", sample.time, sample.event),
+    ):
+        found = concordance_within(time, event, sample.risk, site, **folds, level=level)
+        yield counts | _row(f"{metric}_site_gain", found.gain)
 
 
 def _sample(rows: pd.DataFrame) -> _Sample:

@@ -193,12 +193,19 @@ def test_pairs_of_one_site_are_those_of_a_stratified_index():
     within = _value(metrics, "good", "auc_within_sites")
     assert (within["value"], within["ci_low"]) == (auc.value, auc.ci_low)
     assert within["n"] == len(outcomes) - 4
+    gain = stats.concordance_within(time[known], event[known], risk[known], site[known].astype(str))
+    found = _value(metrics, "good", "c_index_site_gain")
+    assert (found["value"], found["ci_low"]) == (gain.gain.value, gain.gain.ci_low)
+    overall = stats.roc_auc(event[known], risk[known])
+    assert _value(metrics, "good", "auc_site_gain")["value"] == pytest.approx(
+        overall.value - auc.value
+    )
     plain = evaluate(predictions, outcomes)
-    shown = metrics[~metrics["metric"].str.endswith("_within_sites")].reset_index(drop=True)
+    shown = metrics[~metrics["metric"].str.contains("_site")].reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, plain)
 
 
 def test_one_site_needs_no_pairs_of_one_site():
     predictions, outcomes = _cohort()
     metrics = evaluate(predictions, outcomes.assign(site="A"))
-    assert not metrics["metric"].str.endswith("_within_sites").any()
+    assert not metrics["metric"].str.contains("_site").any()

@@ -20,6 +20,7 @@ from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_featu
 from crpnet_bench.benchmark.fold import Fold
 from crpnet_bench.benchmark.line_up import expand, make_model, reads_tiles
 from crpnet_bench.benchmark.outcomes import read_outcomes
+from crpnet_bench.benchmark.slide_colours import COLOUR_MODEL, with_colours
 from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
 from crpnet_bench.errors import InputError, NotFoundError, did_you_mean
 from crpnet_bench.home import Home
@@ -171,6 +172,8 @@ def gather_inputs(
             engine=engine,
         )
     data = cohort_data(home, record, slides, planted_truth(record))
+    if COLOUR_MODEL in plan.models:
+        data = with_colours(data, slides, progress)
     outcomes = read_outcomes(home, record.pinned, plan.endpoint)
     return RunInputs(
         data=with_outcomes(data, outcomes),

@@ -27,6 +27,7 @@ from crpnet_bench.benchmark.inputs import (
 )
 from crpnet_bench.benchmark.outcomes import read_outcomes
 from crpnet_bench.benchmark.site_remarks import site_remark
+from crpnet_bench.benchmark.slide_colours import COLOUR_MODEL, with_colours
 from crpnet_bench.benchmark.validate_checks import (
     choose_endpoint,
     feature_differences,
@@ -117,7 +118,7 @@ def validate_run(
     """
     setting = _prepare(home, run_id, cohort, device, progress, other_settings, force=force)
     tables = _imported(setting.run, imported or {})
-    data = _data(setting, force=force)
+    data = _data(setting, progress, force=force)
     applied = apply_run(
         setting.run,
         data,
@@ -169,9 +170,11 @@ def _imported(run: FinishedRun, given: Mapping[str, str]) -> dict[str, RiskTable
     return {f"{IMPORTED}{name}": read_risks(Path(file)) for name, file in given.items()}
 
 
-def _data(setting: _Setting, *, force: bool) -> CohortData:
+def _data(setting: _Setting, progress: Progress, *, force: bool) -> CohortData:
     truth = planted_truth(setting.external)
     data = cohort_data(setting.home, setting.external, setting.slides, truth)
+    if COLOUR_MODEL in setting.run.record.models:
+        data = with_colours(data, setting.slides, progress)
     # Told to go on although features differ, networks must not refuse them a second time.
     return replace(data, feature_fingerprint="") if force else data
 

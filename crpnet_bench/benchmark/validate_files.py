@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from crpnet_bench.benchmark.comparisons import COMPARISON_COLUMNS
-from crpnet_bench.benchmark.validate_transport import TRANSPORT_COLUMNS
+from crpnet_bench.reporting.validation_tables import TRANSPORT_COLUMNS
 from crpnet_bench.results import (
     METRIC_COLUMNS,
-    conform,
     read_table,
     write_atomically,
     write_table,
@@ -94,6 +93,6 @@ def _read(place: Path) -> Validation:
         folder=place,
         metrics=read_table(place / "metrics.parquet", METRIC_COLUMNS),
         comparisons=read_table(place / "comparisons.parquet", COMPARISON_COLUMNS),
-        transport=conform(pd.read_parquet(place / "transport.parquet"), TRANSPORT_COLUMNS),
+        transport=read_table(place / "transport.parquet", TRANSPORT_COLUMNS),
         case_mix=pd.read_parquet(place / "case_mix.parquet"),
     )

@@ -12,30 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crpnet_bench.reporting.validation_tables import change_in_words
+from crpnet_bench.reporting.validation_tables import TRANSPORT_COLUMNS, change_in_words
 from crpnet_bench.results import conform
 from crpnet_bench.stats.concordance import concordance_index
 from crpnet_bench.stats.discrimination import roc_auc
 from crpnet_bench.stats.estimate import Estimate
 from crpnet_bench.stats.proportions import normal_quantile
+from crpnet_bench.stats.within_groups import concordance_within
 
-__all__ = ["TRANSPORT_COLUMNS", "change_remarks", "primary_rows", "training_rows", "transport"]
+__all__ = ["change_remarks", "primary_rows", "training_rows", "transport"]
 
-_NUMBERS = (
-    "training", "training_low", "training_high",
-    "internal", "internal_low", "internal_high",
-    "external", "external_low", "external_high",
-    "change", "change_low", "change_high",
-    "training_change", "training_change_low", "training_change_high",
-    "internal_within_sites", "internal_within_sites_low", "internal_within_sites_high",
-    "external_within_sites", "external_within_sites_low", "external_within_sites_high",
-    "level",
-)  # fmt: skip
-TRANSPORT_COLUMNS: Mapping[str, str] = {
-    "model": "string",
-    "metric": "string",  # auc | c_index
-    **dict.fromkeys(_NUMBERS, "Float64"),
-}
 _FIT = ["repeat", "fold", "inner_fold"]
 _NOTABLE = 0.05  # difference of an index that is worth a sentence
 
@@ -73,8 +59,9 @@ def transport(
 
     Returns:
         TRANSPORT_COLUMNS, a row a model and index (auc, c_index): the index in each set, over all
-        pairs and over pairs of one site, and the changes, external minus `internal` (validation)
-        and external minus `training`. What is not estimable is missing.
+        pairs and over pairs of one site, their difference on the same patients (`_site_gain`),
+        and the changes, external minus `internal` (validation) and external minus `training`.
+        What is not estimable is missing.
     """
     rows = []
     for model in models:
@@ -90,6 +77,9 @@ def transport(
                 ("training_change", _difference(learned, after, level)),
                 ("internal_within_sites", _index(metric, parts[1], level, within_site=True)),
                 ("external_within_sites", _index(metric, parts[2], level, within_site=True)),
+                ("training_site_gain", _site_gain(metric, parts[0], level)),
+                ("internal_site_gain", _site_gain(metric, parts[1], level)),
+                ("external_site_gain", _site_gain(metric, parts[2], level)),
             ):
                 row |= {
                     name: found.value,
@@ -101,21 +91,37 @@ def transport(
 
 
 def _index(metric: str, rows: pd.DataFrame, level: float, *, within_site: bool = False) -> Estimate:
-    rows = rows[rows["risk"].notna()]
-    if within_site:
-        rows = rows[rows["site"].notna()]
-    keys = [*_FIT, *(["site"] if within_site else [])]
-    fold = rows[keys].astype(object).where(rows[keys].notna(), -1).groupby(keys).ngroup()
-    several = rows["patient_id"].duplicated().any()
-    options: dict[str, Any] = {
-        "fold": fold.to_numpy() if fold.nunique() > 1 else None,
-        "cluster": rows["patient_id"].astype(str).to_numpy() if several else None,
-        "level": level,
-    }
+    rows = _usable(rows, sites=within_site)
+    options = _pairs(rows, [*_FIT, "site"] if within_site else _FIT)
     event, risk = rows["event"].to_numpy(np.bool_), rows["risk"].to_numpy(np.float64)
     if metric == "auc":
-        return roc_auc(event, risk, **options)
-    return concordance_index(rows["time"].to_numpy(np.float64), event, risk, **options)
+        return roc_auc(event, risk, **options, level=level)
+    return concordance_index(rows["time"].to_numpy(np.float64), event, risk, **options, level=level)
+
+
+def _site_gain(metric: str, rows: pd.DataFrame, level: float) -> Estimate:
+    """Index over all pairs minus that over pairs of one site, of patients whose site is known."""
+    rows = _usable(rows, sites=True)
+    event = rows["event"].to_numpy(np.bool_)
+    # The AUC as an index: events at once, all others later.
+    time = np.where(event, 0.0, 1.0) if metric == "auc" else rows["time"].to_numpy(np.float64)
+    risk, site = rows["risk"].to_numpy(np.float64), rows["site"].astype(str).to_numpy()
+    return concordance_within(time, event, risk, site, **_pairs(rows, _FIT), level=level).gain
+
+
+def _usable(rows: pd.DataFrame, *, sites: bool) -> pd.DataFrame:
+    known = rows[rows["risk"].notna()]
+    return known[known["site"].notna()] if sites else known
+
+
+def _pairs(rows: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
+    """Which pairs count, those equal in all `keys`, and whose rows are one patient's."""
+    fold = rows[keys].astype(object).where(rows[keys].notna(), -1).groupby(keys).ngroup()
+    several = rows["patient_id"].duplicated().any()
+    return {
+        "fold": fold.to_numpy() if fold.nunique() > 1 else None,
+        "cluster": rows["patient_id"].astype(str).to_numpy() if several else None,
+    }
 
 
 def _difference(before: Estimate, after: Estimate, level: float) -> Estimate:
@@ -134,7 +140,7 @@ def _difference(before: Estimate, after: Estimate, level: float) -> Estimate:
 
 
 def change_remarks(table: pd.DataFrame, primary: str, cohort: str) -> list[str]:
-    """How the primary model and those that fell did elsewhere, and whether risks follow sites.
+    """How the primary model and those that fell did elsewhere, and whose risk follows the site.
 
     Args:
         table: from `transport`.
@@ -143,25 +149,36 @@ def change_remarks(table: pd.DataFrame, primary: str, cohort: str) -> list[str]:
     """
     told = []
     for row in table[table["metric"] == "auc"].to_dict("records"):
-        if pd.isna(row["change"]) or not (row["model"] == primary or row["change"] < -_NOTABLE):
-            continue
-        told.append(
-            f"{row['model']}: AUC {row['internal']:.3f} in the run's own validation, "
-            f"{row['external']:.3f} in {cohort}: {change_in_words(row)}"
-            + (
-                ""
-                if pd.isna(row["training_change"])
-                else f"; against the training patients out of fold ({row['training']:.3f}) it "
-                f"{change_in_words(row, 'training_change')}"
-            )
+        against = pd.notna(row["external_site_gain_high"]) and row["external_site_gain_high"] < 0
+        fell = any(
+            pd.notna(row[name]) and row[name] < -_NOTABLE for name in ("change", "training_change")
         )
-        within, overall = row["external_within_sites"], row["external"]
-        if pd.notna(within) and within - overall > _NOTABLE:
-            told.append(
-                f"{row['model']}: among patients of one site its AUC in {cohort} is {within:.3f}, "
-                f"over all sites {overall:.3f}: its risk differs between sites against their event "
-                "rates. That is what confounding by site (staining, scanner, referral) in the "
-                "training cohort leads to; do not read the external figure as the value of the "
-                "morphology alone."
-            )
+        if pd.notna(row["change"]) and (row["model"] == primary or fell or against):
+            told.append(_change_told(row, cohort))
+        if against:
+            told.append(_against_told(row, cohort))
     return told
+
+
+def _change_told(row: Mapping[Any, Any], cohort: str) -> str:
+    said = (
+        f"{row['model']}: AUC {row['internal']:.3f} in the run's own validation, "
+        f"{row['external']:.3f} in {cohort}: {change_in_words(row)}"
+    )
+    if pd.isna(row["training_change"]):
+        return said
+    return (
+        f"{said}; {row['training']:.3f} in the training patients out of fold: "
+        f"{change_in_words(row, 'training_change')}"
+    )
+
+
+def _against_told(row: Mapping[Any, Any], cohort: str) -> str:
+    return (
+        f"{row['model']}: its risk differs between the sites of {cohort} against their event "
+        f"rates: AUC {row['external_within_sites']:.3f} among patients of one site, lower by "
+        f"{-row['external_site_gain']:.3f} (CI {-row['external_site_gain_high']:.3f} to "
+        f"{-row['external_site_gain_low']:.3f}) over all. That is what confounding by site "
+        "(staining, scanner, referral) in the training cohort leads to; do not read the external "
+        "figure as the value of the morphology alone"
+    )

@@ -12,7 +12,7 @@ from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ConfigError, ModelError, did_you_mean
 from crpnet_bench.models.base import FittedModel, RiskModel
 from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
-from crpnet_bench.models.clinical_variables import KARAKIEWICZ_VARIABLES
+from crpnet_bench.models.clinical_variables import COLOUR_VARIABLES, KARAKIEWICZ_VARIABLES
 from crpnet_bench.models.cox_clinical import COX_CLINICAL_KIND, ClinicalCox, load_clinical_cox
 from crpnet_bench.models.cox_model import COX_KIND, CoxModel, load_cox
 from crpnet_bench.models.fine_tuning import FINE_TUNED_KIND, FineTuningModel, load_fine_tuned
@@ -62,6 +62,11 @@ def _clinical_forest(config: RunConfig, device: str) -> RiskModel:
     return ForestModel("rsf_clinical", "Random survival forest")
 
 
+def _colour(config: RunConfig, device: str) -> RiskModel:
+    title = "Mean colour of the slide"
+    return CoxModel("mean_colour", title, COLOUR_VARIABLES, needs_bags=True)
+
+
 def _site(config: RunConfig, device: str) -> RiskModel:
     return SiteModel("site_only", "Site alone")
 
@@ -90,6 +95,7 @@ MODELS: Mapping[str, Builder] = {
     "grade": _variable("grade", "Grade alone", "grade"),
     "necrosis": _variable("necrosis", "Necrosis alone", "necrosis"),
     "site_only": _site,
+    "mean_colour": _colour,
     "karakiewicz_refit": _karakiewicz,
     "cox_clinical": _clinical_cox,
     "rsf_clinical": _clinical_forest,

@@ -15,6 +15,7 @@ from crpnet_bench.models.base import CohortData
 
 __all__ = [
     "CLINICAL_VARIABLES",
+    "COLOUR_VARIABLES",
     "KARAKIEWICZ_VARIABLES",
     "Variable",
     "coded",
@@ -79,7 +80,12 @@ CLINICAL_VARIABLES = (
     Variable("ecog", "ECOG", float),
     Variable("symptoms", "symptoms", _code_symptoms),
 )
-_BY_NAME = {variable.name: variable for variable in CLINICAL_VARIABLES}
+# Mean optical density of the tissue; a number of the slide, not of the patient's record.
+COLOUR_VARIABLES = tuple(
+    Variable(f"stain_{channel}", f"{channel} density of the slide", float)
+    for channel in ("red", "green", "blue")
+)
+_BY_NAME = {variable.name: variable for variable in (*CLINICAL_VARIABLES, *COLOUR_VARIABLES)}
 
 KARAKIEWICZ_VARIABLES = tuple(
     _BY_NAME[name] for name in ("pT", "pN", "M", "tumor_size_cm", "grade", "symptoms")

@@ -13,7 +13,8 @@ from crpnet_bench.reporting.absolute_risk import calibrations, probabilities
 from crpnet_bench.reporting.names import model_title, variable_title
 from crpnet_bench.reporting.run_data import PatientSet, RunData, Sample
 from crpnet_bench.reporting.tables import format_interval, format_p
-from crpnet_bench.results import RunRecord
+from crpnet_bench.reporting.validation_tables import TRANSPORT_COLUMNS, transport_table
+from crpnet_bench.results import RunRecord, read_table
 from crpnet_bench.stats.baseline import baseline_table
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "other_cohorts",
     "performance_by_set",
     "sets_metrics",
+    "transport_tables",
     "validation_remarks",
 ]
 
@@ -142,6 +144,17 @@ def validation_remarks(home: Home, run_id: str) -> list[tuple[str, tuple[str, ..
     for path in sorted((home.runs / run_id / "external").glob("*/validation.json")):
         about = json.loads(path.read_text(encoding="utf-8"))
         found.append((str(about["cohort"]), (*about["remarks"], *about["failures"])))
+    return found
+
+
+def transport_tables(home: Home, run_id: str) -> list[tuple[str, pd.DataFrame]]:
+    """Cohort and how each model's discrimination changed from the run's own patients to it."""
+    found = []
+    for path in sorted((home.runs / run_id / "external").glob("*/transport.parquet")):
+        table = read_table(path, TRANSPORT_COLUMNS)
+        titles = {str(name): model_title(str(name)) for name in table["model"].unique()}
+        shown = transport_table(table, titles)
+        found.append((path.parent.name, shown.rename(columns=lambda name: name.capitalize())))
     return found
 
 

@@ -11,6 +11,7 @@ from crpnet_bench.reporting.tables import NOT_ESTIMABLE, format_interval, format
 
 __all__ = [
     "CALIBRATION_ROWS",
+    "TRANSPORT_COLUMNS",
     "calibration_table",
     "case_mix_table",
     "change_in_words",
@@ -24,6 +25,25 @@ CALIBRATION_ROWS: Mapping[str, str] = {
     "calibration_intercept": "Calibration in the large at {} months (0 is right)",
     "calibration_slope": "Calibration slope at {} months (1 is right)",
     "recalibration_intercept": "Intercept to recalibrate with, beside the slope, at {} months",
+}
+# Column -> pandas dtype of `transport.parquet`: discrimination at home and in another cohort.
+_NUMBERS = (
+    "training", "training_low", "training_high",
+    "internal", "internal_low", "internal_high",
+    "external", "external_low", "external_high",
+    "change", "change_low", "change_high",
+    "training_change", "training_change_low", "training_change_high",
+    "internal_within_sites", "internal_within_sites_low", "internal_within_sites_high",
+    "external_within_sites", "external_within_sites_low", "external_within_sites_high",
+    "training_site_gain", "training_site_gain_low", "training_site_gain_high",
+    "internal_site_gain", "internal_site_gain_low", "internal_site_gain_high",
+    "external_site_gain", "external_site_gain_low", "external_site_gain_high",
+    "level",
+)  # fmt: skip
+TRANSPORT_COLUMNS: Mapping[str, str] = {
+    "model": "string",
+    "metric": "string",  # auc | c_index
+    **dict.fromkeys(_NUMBERS, "Float64"),
 }
 _INDICES = {"auc": "AUC", "c_index": "Harrell's C"}
 
@@ -72,6 +92,7 @@ def transport_table(transport: pd.DataFrame, headings: Mapping[str, str]) -> pd.
                 "training to external": change_in_words(row, "training_change"),
                 "own, within sites": _index(row, "internal_within_sites"),
                 "external, within sites": _index(row, "external_within_sites"),
+                "external, gain by site": _gain(row, "external_site_gain"),
             }
             for row in transport.to_dict("records")
         ]
@@ -116,6 +137,14 @@ def case_mix_table(case_mix: pd.DataFrame) -> pd.DataFrame:
     return case_mix.assign(
         variable=case_mix["variable"].mask(repeated, ""), p_value=p_values
     ).rename(columns={"p_value": "P"})
+
+
+def _gain(row: Mapping[Any, Any], name: str) -> str:
+    """All pairs minus pairs of one site, with its sign."""
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(value):
+        return NOT_ESTIMABLE
+    return f"{value:+.3f}" + ("" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})")
 
 
 def _index(row: Mapping[Any, Any], name: str) -> str:

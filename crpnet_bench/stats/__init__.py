@@ -150,6 +150,10 @@ _MODULES = {
         "time_dependent_auc",
         "time_dependent_rates",
     ),
+    "within_groups": (
+        "WithinGroups",
+        "concordance_within",
+    ),
 }
 _HOME = dict(sorted((name, module) for module, names in _MODULES.items() for name in names))
 
@@ -263,6 +267,8 @@ if TYPE_CHECKING:
     )
     from crpnet_bench.stats.time_dependent import time_dependent_auc as time_dependent_auc
     from crpnet_bench.stats.time_dependent import time_dependent_rates as time_dependent_rates
+    from crpnet_bench.stats.within_groups import WithinGroups as WithinGroups
+    from crpnet_bench.stats.within_groups import concordance_within as concordance_within
 
 
 def __getattr__(name: str) -> object:

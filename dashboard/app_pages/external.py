@@ -11,6 +11,7 @@ from crpnet_bench.reporting.external import (
     other_cohorts,
     performance_by_set,
     sets_metrics,
+    transport_tables,
     validation_remarks,
 )
 from crpnet_bench.reporting.names import EXPLAINED
@@ -32,7 +33,8 @@ if not any(sample.patients_of.role == "external" for sample in samples):
     if not others.empty:
         show_table(others, "other-cohorts")
 
-for cohort, remarks in validation_remarks(now.home, record.run_id):
+own = f"{record.cohort}@{record.cohort_version}"
+for cohort, remarks in ((own, record.remarks), *validation_remarks(now.home, record.run_id)):
     if remarks:
         points = "\n".join(f"- {remark}" for remark in remarks)
         st.warning(f"On {cohort}:\n{points}", icon=":material/flag:")
@@ -53,6 +55,15 @@ if part == "Performance":
         caption=f"A validation wants {WANTED_EVENTS} events (Collins et al., Stat Med 2016). "
         f"Calibration at {horizon / 12:g} years.",
     )
+    for cohort, changes in transport_tables(now.home, record.run_id):
+        st.markdown(f"**To {cohort}**")
+        show_table(
+            changes,
+            f"change-{cohort}",
+            caption="Every model's discrimination here and there, the change with its interval "
+            "(independent patients), and over pairs of patients of one site: where a risk follows "
+            "the site (staining, scanner, referral), the two differ.",
+        )
 elif part == "Case-mix":
     mix, caption = of_page("case-mix", make=lambda: case_mix(samples))
     if mix.empty:

@@ -6,12 +6,13 @@ import pytest
 
 from crpnet_bench import stats
 from crpnet_bench.benchmark.validate_transport import (
-    TRANSPORT_COLUMNS,
     change_remarks,
     primary_rows,
     training_rows,
     transport,
 )
+from crpnet_bench.reporting.validation_tables import TRANSPORT_COLUMNS, transport_table
+from crpnet_bench.results import read_table, write_table
 
 Z = 1.959963984540054
 
@@ -79,8 +80,23 @@ def test_pairs_of_one_site_are_counted_by_hand(sets):
 def test_a_risk_that_follows_the_site_is_told(sets):
     told = change_remarks(transport(*sets, ["net"], 0.95), "net", "there@1")
     assert "there@1: falls by 0." in told[0]
-    assert "against the training patients out of fold" in told[0]
-    assert "its risk differs between sites against their event rates" in told[1]
+    assert "in the training patients out of fold: falls by 0." in told[0]
+    assert "its risk differs between the sites of there@1 against their event rates" in told[1]
+
+
+def test_the_gain_by_site_is_flattering_at_home_and_a_loss_elsewhere(sets):
+    row = transport(*sets, ["net"], 0.95).query("metric == 'auc'").iloc[0]
+    assert row["training_site_gain_low"] > 0
+    assert row["internal_site_gain_low"] > 0
+    assert row["external_site_gain_high"] < 0
+    assert row["external_site_gain"] == pytest.approx(
+        row["external"] - row["external_within_sites"]
+    )
+    outside = sets[2]
+    by_hand = stats.concordance_within(
+        1.0 - outside["event"], outside["event"], outside["risk"], outside["site"]
+    )
+    assert row["external_site_gain_high"] == by_hand.gain.ci_high
 
 
 def test_no_difference_is_said_to_be_none():
@@ -108,3 +124,23 @@ def test_training_rows_are_those_of_one_fold(sets):
     assert pd.isna(row["training"])
     assert pd.isna(row["training_change"])
     assert pd.notna(row["change"])
+
+
+def test_the_table_leaves_out_what_no_row_has(sets):
+    folds = transport(sets[0].iloc[:0], *sets[1:], ["net"], 0.95)
+    shown = transport_table(folds, {"net": "Network"})
+    assert "training, out of fold" not in shown
+    assert "training to external" not in shown
+    assert shown["model"].tolist() == ["Network", "Network"]
+    assert shown["validation to external"].str.startswith("falls by").all()
+    whole = transport_table(transport(*sets, ["net"], 0.95), {})
+    assert whole["training to external"].str.startswith("falls by").all()
+
+
+def test_a_table_of_an_older_version_is_read(sets, tmp_path):
+    old = transport(*sets, ["net"], 0.95)[["model", "metric", "internal", "external", "change"]]
+    write_table(old, tmp_path / "transport.parquet")
+    table = read_table(tmp_path / "transport.parquet", TRANSPORT_COLUMNS)
+    shown = transport_table(table, {})
+    assert shown["validation to external"].str.contains("interval not estimable").all()
+    assert "training, out of fold" not in shown

@@ -112,6 +112,8 @@ def test_an_external_cohort_stands_beside_training_and_validation(
     assert list(shown.index) == ["Training, out-of-fold", "Validation", "External: elsewhere"]
     assert shown.loc["External: elsewhere", "C-index"] != "n/a"
     assert any("looked at once" in warning.value for warning in app.warning)
+    change = app.dataframe[-1].value["Validation to external"].iloc[0]
+    assert change == "falls by 0.100 (95 % CI 0.020 to 0.180)"
     mix = table_of(part_of(app, "external_part", "Case-mix"))
     assert "External: elsewhere" in mix.columns
     ledger = app.button_group(key="external_part").set_value("Ledger").run().dataframe[0].value
