@@ -44,7 +44,7 @@ class BagSource:
 def read_bags(
     files: Mapping[str, SlideFiles], pack: Path, *, pack_above: int = PACK_ABOVE
 ) -> dict[str, Bag]:
-    """The bag of each patient, with the augmented views where the feature files hold them.
+    """The bag of each patient, with views and wider fields where the feature files hold them.
 
     Args:
         files: slides with features, by patient.
@@ -63,7 +63,14 @@ def read_bags(
         return {patient: _read(own) for patient, own in files.items()}
     packed = pack_bags({patient: [path for _, path in own] for patient, own in files.items()}, pack)
     return {
-        patient: Bag(bag.features, bag.slide, bag.coords, _ids(files[patient]), bag.views)
+        patient: Bag(
+            bag.features,
+            bag.slide,
+            bag.coords,
+            _ids(files[patient]),
+            bag.views,
+            context=bag.context,
+        )
         for patient, bag in packed.items()
     }
 
@@ -76,10 +83,15 @@ def _read(slides: SlideFiles) -> Bag:
     parts = [read_features(path) for _, path in slides]
     counts = [len(part.coords) for part in parts]
     views = [part.views for part in parts if part.views is not None]
+    factors = set.intersection(*(set(part.context) for part in parts))
     return Bag(
         features=np.concatenate([part.features for part in parts]),
         slide=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
         coords=np.concatenate([part.coords for part in parts]),
         slide_ids=_ids(slides),
         views=np.concatenate(views) if views else None,
+        context={
+            factor: np.concatenate([part.context[factor] for part in parts])
+            for factor in sorted(factors)
+        },
     )

@@ -17,7 +17,7 @@ from crpnet_bench.benchmark.tuning import tune
 from crpnet_bench.config import IMPORTED, RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.base import FittedModel, RiskModel
-from crpnet_bench.models.catalogue import build_model, load_fitted
+from crpnet_bench.models.catalogue import build_model, load_fitted, wider_fields
 from crpnet_bench.models.checkpoint import read_checkpoint
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "model_folder",
     "parts_of",
     "reads_tiles",
+    "with_wider_fields",
 ]
 
 # What a word in a fusion stands for.
@@ -98,6 +99,27 @@ def reads_tiles(names: Sequence[str], config: RunConfig) -> bool:
     """Whether any of these models reads tiles."""
     models = (make_model(name, config) for name in expand(names))
     return any(not isinstance(model, Fusion) and model.needs_bags for model in models)
+
+
+def with_wider_fields(config: RunConfig) -> RunConfig:
+    """The settings with the wider fields that a model of theirs reads, such as `crpnet-ms`.
+
+    Raises:
+        ConfigError: the features are another tool's, which hold no wider fields.
+    """
+    here = [
+        name for name in expand(config.models) if not ("+" in name or name.startswith(IMPORTED))
+    ]
+    needed = {name: fields for name in here if (fields := wider_fields(name))}
+    encoder = config.encoder.name
+    if needed and encoder.startswith(IMPORTED):
+        raise ConfigError(
+            f"models: {next(iter(needed))!r} reads wider fields around each tile, but encoder.name "
+            f"= {encoder!r} stands for features of another tool; name an encoder of this program"
+        )
+    factors = set(config.tiling.context_factors).union(*needed.values())
+    tiling = config.tiling.model_copy(update={"context_factors": tuple(sorted(factors))})
+    return config.model_copy(update={"tiling": tiling})
 
 
 def load_model(folder: Path, device: str = "cpu") -> FittedModel:

@@ -24,7 +24,7 @@ from crpnet_bench.benchmark.finished import FinishedRun, fold_folder
 from crpnet_bench.benchmark.fold import Fold, FoldResult, fit_fold, lose_fold, read_fold
 from crpnet_bench.benchmark.inputs import RunInputs, RunPlan, gather_inputs, plan_run
 from crpnet_bench.benchmark.ledger import note_run
-from crpnet_bench.benchmark.line_up import make_model, parts_of, reads_tiles
+from crpnet_bench.benchmark.line_up import make_model, parts_of, reads_tiles, with_wider_fields
 from crpnet_bench.benchmark.seeds import metrics_by_seed
 from crpnet_bench.benchmark.site_remarks import run_site_remarks
 from crpnet_bench.config import RunConfig
@@ -73,6 +73,7 @@ def run_benchmark(
         RunError: `resume` names a run of other settings, data or split.
     """
     engine = engine or LocalEngine()
+    config = with_wider_fields(config)
     plan = plan_run(home, config, progress=progress)
     record = declare(home, config, plan, device, resume, clock)
     folder = home.runs / record.run_id

@@ -1,7 +1,8 @@
 """The tiles of a large cohort in a few memory-mapped arrays, one bag after the other.
 
 A cohort whose features do not fit beside what else is in memory is copied once from its feature
-files into one plain array each for features, views, coordinates and slide numbers, in the types
+files into one plain array each for features, wider fields, views, coordinates and slide numbers,
+in the types
 of the feature files, so that numbers stay what they are. The system then keeps in memory what is
 in use, and a handful of files is open whatever the number of slides. A pack is written under a
 temporary name and renamed; its name follows from the files it was made of, so one that does not
@@ -16,7 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ from crpnet_bench.slides.features import FeatureFile, read_features
 __all__ = ["PackedBag", "pack_bags"]
 
 _INDEX = "index.json"
+_CONTEXT = "context_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,14 @@ class PackedBag:
         coords: (tiles, 2) int64.
         slide: (tiles,) int32, position of the tile's slide among the bag's files.
         views: (tiles, K, dim) float16, or None where the feature files hold none.
+        context: by factor, (tiles, dim), features of the field so many times as wide.
     """
 
     features: NDArray[np.floating[Any]]
     coords: NDArray[np.int64]
     slide: NDArray[np.int32]
     views: NDArray[np.float16] | None = None
+    context: Mapping[int, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
 
 def pack_bags(files: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, PackedBag]:
@@ -129,6 +133,7 @@ def _arrays(content: FeatureFile, number: int) -> dict[str, NDArray[Any]]:
         "coords": content.coords,
         "slide": np.full(len(content.coords), number, dtype=np.int32),
     }
+    arrays |= {f"{_CONTEXT}{factor}": data for factor, data in content.context.items()}
     return arrays if content.views is None else arrays | {"views": content.views}
 
 
@@ -142,6 +147,9 @@ def _open(pack: Path) -> dict[str, PackedBag]:
     bags, start = {}, 0
     for bag, length in index["rows"].items():
         part = slice(start, start + length)
-        bags[bag] = PackedBag(**{name: data[part] for name, data in arrays.items()})
+        own = {name: data[part] for name, data in arrays.items()}
+        wider = [name for name in own if name.startswith(_CONTEXT)]
+        context = {int(name.removeprefix(_CONTEXT)): own.pop(name) for name in wider}
+        bags[bag] = PackedBag(**own, context=context)
         start += length
     return bags

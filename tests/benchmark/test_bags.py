@@ -26,7 +26,7 @@ from crpnet_bench.registry import views as registered
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
 
 
-def features(tiles, seed=0, *, views=0, dtype=np.float16, dim=8):
+def features(tiles, seed=0, *, views=0, context=(), dtype=np.float16, dim=8):
     random = np.random.default_rng(seed)
     return FeatureFile(
         features=random.normal(size=(tiles, dim)).astype(dtype),
@@ -35,6 +35,7 @@ def features(tiles, seed=0, *, views=0, dtype=np.float16, dim=8):
         grid_entropy=random.uniform(0, 8, (3, 4)),
         attrs={"entropy_threshold": 5.0},
         views=random.normal(size=(tiles, views, dim)).astype(np.float16) if views else None,
+        context={factor: random.normal(size=(tiles, dim)).astype(dtype) for factor in context},
     )
 
 
@@ -61,18 +62,22 @@ def equal(first, second):
             if one is not None:
                 assert one.dtype == two.dtype
                 assert np.array_equal(one, two)
+        assert list(bag.context) == list(other.context)
+        assert np.array_equal(bag.fields(list(bag.context)), other.fields(list(bag.context)))
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     counts=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3), min_size=1, max_size=4),
     views=st.integers(0, 2),
+    context=st.sampled_from([(), (2, 4)]),
     dtype=st.sampled_from([np.float16, np.float32]),
 )
-def test_mapped_bags_equal_those_read(tmp_path_factory, counts, views, dtype):
+def test_mapped_bags_equal_those_read(tmp_path_factory, counts, views, context, dtype):
     folder = tmp_path_factory.mktemp("bags")
-    files = write(folder, counts, views=views, dtype=dtype)
+    files = write(folder, counts, views=views, context=context, dtype=dtype)
     read = read_bags(files, folder / "pack")
+    assert all(tuple(bag.context) == context for bag in read.values())
     assert not (folder / "pack").exists()
     mapped = read_bags(files, folder / "pack", pack_above=0)
     equal(read, mapped)
