@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,13 +23,13 @@ from crpnet_bench.registry import views
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
 from crpnet_bench.slides.formats import (
     ForeignFeatures,
-    export_clam,
-    export_trident,
     feature_file_of,
     find_foreign,
+    find_foreign_coords,
     read_foreign,
     read_foreign_coords,
 )
+from crpnet_bench.slides.formats_export import export_clam, export_trident
 from crpnet_bench.slides.identity import content_hash
 from crpnet_bench.slides.reader import open_slide
 
@@ -80,7 +81,12 @@ def _import_one(job: SlideJob, source: Path, folder: Path, dims: set[int]) -> Sl
         foreign = _read(job, source)
         with open_slide(job.path, mpp=job.mpp) as reader:
             content = feature_file_of(
-                foreign, slide_id=slide_id, slide_name=job.path.name, mpp=reader.mpp
+                foreign,
+                slide_id=slide_id,
+                slide_name=job.path.name,
+                mpp=reader.mpp,
+                mpp_source=reader.magnification.source,
+                dimensions=reader.dimensions,
             )
             _check_inside(content, reader.dimensions)
         _check_length(content, dims)
@@ -93,6 +99,7 @@ def _import_one(job: SlideJob, source: Path, folder: Path, dims: set[int]) -> Sl
     path = folder / f"{slide_id}.h5"
     write_features(path, content)
     kept = len(content.coords)
+    warnings = tuple(content.attrs["warnings"])
     return SlideOutcome(
         slide_id,
         job.patient_id,
@@ -101,6 +108,7 @@ def _import_one(job: SlideJob, source: Path, folder: Path, dims: set[int]) -> Sl
         reason="" if kept else f"the {foreign.tool} file holds no tile",
         n_kept=kept,
         feature_path=path if kept else None,
+        warnings=warnings,
     )
 
 
@@ -108,7 +116,7 @@ def _read(job: SlideJob, source: Path) -> ForeignFeatures:
     stem = job.path.stem
     path = find_foreign(source, stem)
     if path is not None:
-        return read_foreign(path)
+        return _with_tile_size(read_foreign(path), source, stem)
     tensors = sorted(source.rglob(f"{stem}.pt"))
     if not tensors:
         raise SlideError(
@@ -118,17 +126,28 @@ def _read(job: SlideJob, source: Path) -> ForeignFeatures:
     return _read_tensor(tensors[0], source, stem)
 
 
+def _with_tile_size(foreign: ForeignFeatures, source: Path, stem: str) -> ForeignFeatures:
+    """CLAM tells the size of its tiles in `patches/` only."""
+    patches = find_foreign_coords(source, stem)
+    if patches is None or foreign.tool not in {"CLAM", "TRIDENT"}:
+        return foreign
+    _, attrs = read_foreign_coords(patches)
+    return replace(foreign, attrs={**attrs, **foreign.attrs})
+
+
 def _read_tensor(path: Path, source: Path, stem: str) -> ForeignFeatures:
     """CLAM's `.pt`: features only; the coordinates lie in `patches/`."""
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
         features = tensor.float().numpy()
     except Exception as error:
-        raise InputError(f"{path}: not readable as a tensor ({error})") from error
-    patches = [found for found in source.rglob(f"{stem}.h5") if found.parent.name == "patches"]
-    if not patches:
+        raise InputError(
+            f"{path}: expected one tensor and nothing else; save its features alone"
+        ) from error
+    patches = find_foreign_coords(source, stem)
+    if patches is None:
         raise InputError(f"{path}: its coordinates are missing; expected patches/{stem}.h5")
-    coords, attrs = read_foreign_coords(patches[0])
+    coords, attrs = read_foreign_coords(patches)
     if features.ndim != 2 or len(coords) != len(features):
         raise InputError(
             f"{path}: features of shape {features.shape}, {len(coords)} coordinates; expected "

@@ -1,4 +1,4 @@
-"""Features and coordinates of CLAM, TRIDENT, STAMP, AtlasPatch and torchmil, in and out.
+"""Features and coordinates of CLAM, TRIDENT, STAMP, AtlasPatch and torchmil.
 
 Formats only; the layouts were read off files that these tools write.
 
@@ -27,15 +27,12 @@ from crpnet_bench.slides.features import FeatureFile
 __all__ = [
     "ForeignFeatures",
     "detect_format",
-    "export_clam",
-    "export_trident",
     "feature_file_of",
     "find_foreign",
+    "find_foreign_coords",
     "read_foreign",
     "read_foreign_coords",
 ]
-
-_MAGNIFICATION_TIMES_MPP = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +55,26 @@ class ForeignFeatures:
 
 
 def find_foreign(source: Path, slide_stem: str) -> Path | None:
-    """The feature file of a slide below a folder of another tool, by the slide's name."""
+    """The feature file of a slide below a folder of another tool, by the slide's name.
+
+    Raises:
+        InputError: there are several, as where two encoders' folders lie side by side.
+    """
     names = (f"{slide_stem}.h5", f"{slide_stem}.npy")
     found = sorted(path for name in names for path in source.rglob(name) if _holds_features(path))
+    if len(found) > 1:
+        told = " and ".join(str(path.relative_to(source)) for path in found[:2])
+        raise InputError(
+            f"{source}: {len(found)} feature files of slide {slide_stem} ({told}); name the folder "
+            "of one encoder"
+        )
+    return found[0] if found else None
+
+
+def find_foreign_coords(source: Path, slide_stem: str) -> Path | None:
+    """The file of a slide's coordinates in the `patches/` of CLAM or TRIDENT, if there is one."""
+    names = (f"{slide_stem}.h5", f"{slide_stem}_patches.h5")
+    found = sorted(path for name in names for path in source.rglob(f"patches/{name}"))
     return found[0] if found else None
 
 
@@ -106,7 +120,13 @@ def read_foreign_coords(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
 
 
 def feature_file_of(
-    foreign: ForeignFeatures, *, slide_id: str, slide_name: str, mpp: tuple[float, float]
+    foreign: ForeignFeatures,
+    *,
+    slide_id: str,
+    slide_name: str,
+    mpp: tuple[float, float],
+    mpp_source: str,
+    dimensions: tuple[int, int],
 ) -> FeatureFile:
     """Features of another tool as a feature file of this program.
 
@@ -117,12 +137,15 @@ def feature_file_of(
         slide_id: sha256 of the slide's content.
         slide_name: the slide's file name.
         mpp: micrometres a pixel of the slide's level 0, along x and y.
+        mpp_source: where the slide's scale comes from, as in `Magnification`.
+        dimensions: width and height of the slide's level 0.
     """
     coords = foreign.coords.astype(np.float64)
     if foreign.in_micrometres:
         coords = coords / np.array(mpp)
     small = foreign.features.dtype == np.float16
     count = len(coords)
+    tile, warning = _tile_attrs(foreign, np.round(coords), mpp)
     return FeatureFile(
         features=foreign.features if small else foreign.features.astype(np.float32),
         coords=np.round(coords).astype(np.int64),
@@ -133,82 +156,54 @@ def feature_file_of(
             "slide_name": slide_name,
             "imported_from": foreign.tool,
             "mpp_level0": list(mpp),
-            "mpp_source": "slide",
-            **_tile_attrs(foreign, mpp),
+            "mpp_source": mpp_source,
+            "dimensions": list(dimensions),
+            **tile,
             "entropy_threshold": 0.0,
             "n_kept": count,
-            "warnings": [],
+            "warnings": [warning] if warning else [],
         },
     )
 
 
-def export_clam(content: FeatureFile, folder: Path) -> Path:
-    """Write a slide's features and coordinates as CLAM keeps them; returns the feature file."""
-    stem = _stem(content)
-    path = folder / "h5_files" / f"{stem}.h5"
-    _write_h5(path, content, np.int32, {})
-    patches = folder / "patches" / f"{stem}.h5"
-    side = round(float(content.attrs["tile_px_level0"][0]))
-    _write_coords(
-        patches,
-        content.coords,
-        {
-            "patch_size": side,
-            "patch_level": 0,
-            "downsample": np.array([1.0, 1.0]),
-            "downsampled_level_dim": np.array(content.attrs.get("dimensions", (0, 0))),
-            "level_dim": np.array(content.attrs.get("dimensions", (0, 0))),
-            "name": stem,
-            "save_path": str(patches.parent),
-        },
+def _tile_attrs(
+    foreign: ForeignFeatures, coords: NDArray[np.float64], mpp: tuple[float, float]
+) -> tuple[dict[str, Any], str]:
+    """Size and scale of the tiles, and a warning where they had to be concluded."""
+    told = _told_size(foreign.attrs, mpp)
+    if told is not None:
+        size, level0 = told
+        scale = level0 * mpp[0] / size
+        return {"tile_px": size, "tile_px_level0": [level0] * 2, "mpp": scale}, ""
+    step = _step(coords)
+    if step is None:
+        return {}, f"{foreign.tool} does not tell the size of its tiles"
+    found = {"tile_px": step, "tile_px_level0": [float(step)] * 2, "mpp": mpp[0]}
+    return found, (
+        f"{foreign.tool} does not tell the size of its tiles: {step} pixels, the distance between "
+        "them, are taken for it"
     )
-    return path
 
 
-def export_trident(content: FeatureFile, folder: Path) -> Path:
-    """Write a slide's features and coordinates as TRIDENT keeps them; returns the feature file."""
-    stem = _stem(content)
-    attrs = content.attrs
-    target = round(_MAGNIFICATION_TIMES_MPP / float(attrs["mpp"]))
-    size = int(attrs["tile_px"])
-    encoder = str(attrs.get("encoder", "unknown")).replace(":", "_").replace("/", "_")
-    width, height = attrs.get("dimensions", (0, 0))
-    described = {
-        "patch_size": size,
-        "patch_size_level0": round(float(attrs["tile_px_level0"][0])),
-        "level0_magnification": round(_MAGNIFICATION_TIMES_MPP / float(attrs["mpp_level0"][0])),
-        "target_magnification": target,
-        "overlap": 0,
-        "name": stem,
-        "savetodir": str(folder),
-        "level0_width": width,
-        "level0_height": height,
-    }
-    root = folder / f"{target}x_{size}px_0px_overlap"
-    _write_coords(root / "patches" / f"{stem}_patches.h5", content.coords, described)
-    path = root / f"features_{encoder}" / f"{stem}.h5"
-    _write_h5(path, content, np.int64, described)
-    with h5py.File(path, "r+") as file:
-        told = {"name": stem, "savetodir": str(path.parent), "encoder": encoder}
-        file["features"].attrs.update(told)
-    return path
-
-
-def _stem(content: FeatureFile) -> str:
-    return Path(str(content.attrs["slide_name"])).stem
-
-
-def _tile_attrs(foreign: ForeignFeatures, mpp: tuple[float, float]) -> dict[str, Any]:
-    """Tile size and scale where the other tool tells them."""
-    attrs = foreign.attrs
-    level0 = attrs.get("patch_size_level0")
+def _told_size(attrs: Mapping[str, Any], mpp: tuple[float, float]) -> tuple[int, float] | None:
+    """Side of a tile in its own pixels and at level 0, where the other tool tells both."""
     size = attrs.get("patch_size", attrs.get("tile_size_px"))
-    if level0 is None and "tile_size_um" in attrs:
-        level0 = float(attrs["tile_size_um"]) / mpp[0]
-    if level0 is None or size is None:
-        return {}
-    scale = float(level0) * mpp[0] / float(size)
-    return {"tile_px": int(size), "tile_px_level0": [float(level0)] * 2, "mpp": scale}
+    if size is None:
+        return None
+    if "patch_size_level0" in attrs:
+        return int(size), float(attrs["patch_size_level0"])
+    if "tile_size_um" in attrs:
+        return int(size), float(attrs["tile_size_um"]) / mpp[0]
+    if "downsample" in attrs:  # CLAM: of the level that its tiles were read from
+        return int(size), float(size) * float(np.ravel(attrs["downsample"])[0])
+    return None
+
+
+def _step(coords: NDArray[np.float64]) -> int | None:
+    """The smallest distance between tiles along x or y."""
+    gaps = [np.diff(np.unique(coords[:, axis])) for axis in (0, 1)]
+    found = np.concatenate(gaps)
+    return round(float(found.min())) if len(found) else None
 
 
 def _open(path: Path) -> h5py.File:
@@ -297,18 +292,3 @@ def _read_torchmil(path: Path) -> ForeignFeatures:
         raise InputError(f"{path}: its coordinates are missing; expected {coords}") from error
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not readable as arrays ({error})") from error
-
-
-def _write_h5(
-    path: Path, content: FeatureFile, dtype: type[np.integer[Any]], attrs: Mapping[str, Any]
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file.create_dataset("features", data=content.features.astype(np.float32))
-        file.create_dataset("coords", data=content.coords.astype(dtype)).attrs.update(attrs)
-
-
-def _write_coords(path: Path, coords: NDArray[np.int64], attrs: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file.create_dataset("coords", data=coords).attrs.update(attrs)

@@ -48,6 +48,13 @@ def test_exported_features_come_back_and_serve_as_an_encoder(tmp_path, jobs, lay
         assert after.n_kept == 6
         assert np.array_equal(old.coords, new.coords)
         assert np.array_equal(old.features, new.features)
+        for name in ("tile_px_level0", "mpp_source", "dimensions"):
+            assert old.attrs[name] == new.attrs[name]
+        assert new.attrs["warnings"] == []
+    again = export_features(
+        [outcome.feature_path for outcome in served], tmp_path / "again", layout
+    )
+    assert len(again) == 2
 
 
 def test_slides_without_features_are_outcomes_with_a_reason(tmp_path, jobs):

@@ -8,12 +8,11 @@ from crpnet_bench.errors import InputError
 from crpnet_bench.slides.features import FeatureFile, read_features, write_features
 from crpnet_bench.slides.formats import (
     detect_format,
-    export_clam,
-    export_trident,
     feature_file_of,
     find_foreign,
     read_foreign,
 )
+from crpnet_bench.slides.formats_export import export_clam, export_trident
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
 COORDS = np.array([[0, 0], [448, 0], [896, 448], [0, 896], [448, 1344]])
@@ -61,6 +60,13 @@ def torchmil(folder):
     return folder / "features" / "s.npy"
 
 
+def own_layout(foreign):
+    return feature_file_of(
+        foreign, slide_id="id", slide_name="s.svs", mpp=(0.25, 0.25), mpp_source="mpp",
+        dimensions=(9000, 8000),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("write", "tool"),
     [(clam, "CLAM"), (trident, "TRIDENT"), (stamp, "STAMP"), (atlas, "AtlasPatch"),
@@ -71,15 +77,17 @@ def test_each_tool_is_recognised_and_read_to_level_0_pixels(tmp_path, write, too
     assert find_foreign(tmp_path, "s") == path
     assert find_foreign(tmp_path, "other") is None
     assert detect_format(path) == tool
-    content = feature_file_of(
-        read_foreign(path), slide_id="id", slide_name="s.svs", mpp=(0.25, 0.25)
-    )
+    content = own_layout(read_foreign(path))
     assert content.coords.tolist() == COORDS.tolist()
     assert np.allclose(content.features, FEATURES, atol=2e-3)
     assert content.attrs["imported_from"] == tool
+    assert content.attrs["tile_px_level0"] == [448.0, 448.0]
     if tool in {"TRIDENT", "STAMP"}:
         assert (content.attrs["tile_px"], content.attrs["mpp"]) == (224, 0.5)
-        assert content.attrs["tile_px_level0"] == [448.0, 448.0]
+        assert content.attrs["warnings"] == []
+    else:
+        assert (content.attrs["tile_px"], content.attrs["mpp"]) == (448, 0.25)
+        assert "448 pixels, the distance between them" in content.attrs["warnings"][0]
     write_features(tmp_path / "own.h5", content)
     assert read_features(tmp_path / "own.h5").attrs["n_kept"] == 5
 
@@ -104,6 +112,24 @@ def test_what_fits_no_layout_says_what_was_found(tmp_path):
     np.save(tmp_path / "features" / "f.npy", FEATURES)
     with pytest.raises(InputError, match="coordinates are missing"):
         read_foreign(tmp_path / "features" / "f.npy")
+
+
+def test_features_of_two_encoders_side_by_side_are_not_chosen_from(tmp_path):
+    for encoder in ("uni", "conch"):
+        h5(tmp_path / f"features_{encoder}" / "s.h5", {"features": FEATURES, "coords": COORDS})
+    told = r"features_conch.s.h5 and features_uni.s.h5\); name the folder of one"
+    with pytest.raises(InputError, match=told):
+        find_foreign(tmp_path, "s")
+    assert find_foreign(tmp_path / "features_uni", "s") is not None
+
+
+def test_a_single_tile_of_unknown_size_is_imported_but_not_exported(tmp_path):
+    path = h5(tmp_path / "s.h5", {"features": FEATURES[:1], "coords": COORDS[:1]})
+    content = own_layout(read_foreign(path))
+    assert content.attrs["warnings"] == ["CLAM does not tell the size of its tiles"]
+    for export in (export_clam, export_trident):
+        with pytest.raises(InputError, match="s: the size of its tiles is not known, since CLAM"):
+            export(content, tmp_path)
 
 
 def own_features(count=5, dim=8, seed=0, name="s.svs"):
