@@ -59,12 +59,12 @@ class SiteModel:
             found = f"all training patients are of site {sites[0]}" if sites else "no site is known"
             raise ModelError(f"{self.name}: {found}; expected two or more sites")
         time, event = training_times(data, list(known.index), self.name)
-        expected = _expected(time, event)
         codes = np.searchsorted(np.array(sites, dtype=object), known.to_numpy(object))
-        observed_by_site = np.bincount(codes, weights=event)
-        expected_by_site = np.bincount(codes, weights=expected)
-        shape = _shape(observed_by_site, expected_by_site)
-        risk = _shrunk(observed_by_site, expected_by_site, shape)
+        counts = (event, _expected(time, event))
+        observed, expected = (np.bincount(codes, weights=each).astype(np.float64)
+                              for each in counts)  # by site  # fmt: skip
+        shape = _shape(observed, expected)
+        risk = _shrunk(observed, expected, shape)
         return FittedSite(
             name=self.name,
             title=self.title,
