@@ -6,6 +6,7 @@ middle on (Gensheimer and Narasimhan 2019); one censored after the last event su
 
 References:
     Brown CC (1975). Biometrics 31:863-872. Gensheimer MF, Narasimhan B (2019). PeerJ 7:e6257.
+    Ishwaran H et al. (2008). Ann Appl Stat 2:841-860.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from crpnet_bench.models.heads.base import Lesson, Outputs, follow_up, without_c
 from crpnet_bench.stats.inputs import Bools, Floats, Ints
 
 __all__ = ["HazardHead", "interval_ends", "intervals_survived", "learn_hazard"]
+
+_SMALLEST_LOG = -700.0
 
 
 def interval_ends(event_time: Floats, count: int) -> Floats:
@@ -56,9 +59,10 @@ class HazardHead:
     The outputs are added to the log-odds of the training patients' life table, so that training
     begins at the average patient and is spent on the differences between patients.
 
-    The members' survival curves are averaged. The risk is minus the sum of the curve over the
-    ends of the intervals, hence minus the mean number of intervals that such a patient survives:
-    the restricted mean survival time, with events as the clock.
+    The members' survival curves are averaged. The risk is the log of the cumulative hazard, summed
+    over the ends of the intervals: the ensemble mortality of survival forests (Ishwaran et al.
+    2008), on the log scale. Where hazards are proportional it is the log hazard ratio plus a
+    constant, as cut-off, link, calibration and fusion take for granted.
 
     Attributes:
         ends: of the intervals, months.
@@ -100,25 +104,37 @@ class HazardHead:
         return replace(self, reference=_plain(mean))
 
     def member_risks(self, outputs: Outputs) -> Floats:
-        """Minus the mean number of intervals survived, by each member, (bags, members)."""
-        return np.asarray(-self._survival(outputs).sum(axis=2))
+        """Log of the summed cumulative hazard, by each member, (bags, members)."""
+        return _log_mortality(-self._log_survival(outputs))
 
     def risk(self, outputs: Outputs) -> Floats:
-        """Minus the mean number of intervals survived, of the mean survival curve, (bags,)."""
-        return np.asarray(-self._survival(outputs).mean(axis=1).sum(axis=1))
+        """Log of the summed cumulative hazard of the mean survival curve, (bags,)."""
+        log_survival = self._log_survival(outputs)
+        died = -np.expm1(log_survival).mean(axis=1)
+        # Minus the log of the mean of the curves, exact where survival is almost 1 or almost 0.
+        of_many = -np.log1p(-np.minimum(died, 0.5))
+        of_few = np.log(outputs.shape[1]) - special.logsumexp(log_survival, axis=1)
+        return _log_mortality(np.where(died < 0.5, of_many, of_few))  # noqa: PLR2004
 
     def member_probabilities(self, outputs: Outputs) -> Floats:
         """NaN: the curve ends at the last event, follow-up does not; (bags, members)."""
         return np.full(outputs.shape[:2], np.nan)
 
     def tile_logits(self, outputs: Outputs) -> Floats:
-        """Risk, were the bag that tile alone, minus that of the average training patient."""
+        """Risk, were the bag that tile alone, minus the mean risk of the training patients."""
         return np.asarray(self.member_risks(outputs) - np.array(self.reference))
 
-    def _survival(self, outputs: Outputs) -> Floats:
-        """Survival at the end of each interval, (bags, members, intervals)."""
+    def _log_survival(self, outputs: Outputs) -> Floats:
+        """Log survival at the end of each interval, (bags, members, intervals)."""
         steps = special.log_expit(-(outputs.astype(np.float64) + np.array(self.base)))
-        return np.asarray(np.exp(np.cumsum(steps, axis=2)))
+        # A chance of surviving below the smallest number would have no logarithm.
+        return np.asarray(np.maximum(np.cumsum(steps, axis=2), _SMALLEST_LOG))
+
+
+def _log_mortality(cumulative_hazard: Floats) -> Floats:
+    """Log of the sum over the last axis, (..., intervals) to (...)."""
+    total = cumulative_hazard.sum(axis=-1)
+    return np.asarray(np.log(np.maximum(total, np.finfo(np.float64).tiny)))
 
 
 def _life_table(survived: Ints, event: Bools, count: int) -> Floats:

@@ -100,18 +100,39 @@ def test_training_begins_at_the_life_table(followed):
     head = learn_hazard(data, data.patient_ids, "m", config(2)).head
     np.testing.assert_allclose(head.base, np.log([3.5 / 5.5, 3.5 / 1.5]))
     untrained = head.risk(np.zeros((1, 1, 2), np.float32))
-    np.testing.assert_allclose(untrained, -(5.5 / 9 + 5.5 / 9 * 1.5 / 5))
+    survival = np.array([5.5 / 9, 5.5 / 9 * 1.5 / 5])
+    np.testing.assert_allclose(untrained, np.log(-np.log(survival).sum()))
 
 
-def test_risk_is_minus_the_intervals_survived_of_the_mean_curve():
-    outputs = np.array([[[0.0, 0.0], [-40.0, -40.0]], [[40.0, 0.0], [0.0, 40.0]]], np.float32)
-    head = HazardHead((1.0, 2.0), (0.0, 0.0))
-    np.testing.assert_allclose(head.member_risks(outputs), [[-0.75, -2], [0, -0.5]], atol=1e-12)
-    np.testing.assert_allclose(head.risk(outputs), [-1.375, -0.25], atol=1e-12)
+def test_risk_is_the_log_of_the_cumulative_hazard_of_the_mean_curve():
+    outputs = np.array([[[0.0, 0.0], [1.0, -2.0]], [[2.0, 0.0], [0.0, 3.0]]], np.float32)
+    head = HazardHead((1.0, 2.0), (0.5, -0.5))
+    hazard = 1 / (1 + np.exp(-(outputs + np.array([0.5, -0.5]))))
+    survival = np.cumprod(1 - hazard, axis=2)
+    of_members = np.log(-np.log(survival).sum(axis=2))
+    np.testing.assert_allclose(head.member_risks(outputs), of_members, rtol=1e-12)
+    of_mean = np.log(-np.log(survival.mean(axis=1)).sum(axis=1))
+    np.testing.assert_allclose(head.risk(outputs), of_mean, rtol=1e-12)
     centred = head.centred(outputs)
-    np.testing.assert_allclose(centred.reference, [-0.375, -1.25], atol=1e-12)
+    np.testing.assert_allclose(centred.reference, of_members.mean(axis=0))
     np.testing.assert_allclose(centred.tile_logits(outputs).mean(axis=0), 0, atol=1e-12)
     assert np.isnan(head.member_probabilities(outputs)).all()
+
+
+def test_where_hazards_are_proportional_the_risk_is_the_log_hazard_ratio():
+    base = np.array([0.1, 0.3, 0.2])  # cumulative hazard gained in each interval
+    ratio = np.exp(np.array([-1.0, 0.0, 2.0]))
+    hazard = 1 - np.exp(-ratio[:, None] * base)
+    outputs = np.log(hazard / (1 - hazard))[:, None, :]
+    risk = HazardHead((1.0, 2.0, 3.0), (0.0, 0.0, 0.0)).risk(outputs)
+    np.testing.assert_allclose(risk - risk[1], [-1, 0, 2], rtol=1e-9)
+
+
+def test_certain_survival_and_certain_death_still_have_a_risk():
+    outputs = np.array([[[-200.0]], [[-40.0]], [[40.0]], [[1000.0]]])
+    risk = HazardHead((1.0,), (0.0,)).risk(outputs)
+    assert np.isfinite(risk).all()
+    assert (np.diff(risk) > 0).all()
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(1, 8))
