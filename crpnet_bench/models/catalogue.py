@@ -15,16 +15,18 @@ from crpnet_bench.models.checkpoint import Checkpoint, read_checkpoint
 from crpnet_bench.models.clinical_variables import COLOUR_VARIABLES, KARAKIEWICZ_VARIABLES
 from crpnet_bench.models.cox_clinical import COX_CLINICAL_KIND, ClinicalCox, load_clinical_cox
 from crpnet_bench.models.cox_model import COX_KIND, CoxModel, load_cox
-from crpnet_bench.models.fine_tuning import FINE_TUNED_KIND, FineTuningModel, load_fine_tuned
-from crpnet_bench.models.fitted_networks import NETWORK_KIND, load_network
+from crpnet_bench.models.fine_tuned_network import FINE_TUNED_KIND, load_fine_tuned
+from crpnet_bench.models.fine_tuning import FINE_TUNED, FineTuningModel
+from crpnet_bench.models.fitted_networks import NETWORK_KIND, load_network, pool_context
 from crpnet_bench.models.forest import FOREST_KIND, ForestModel, load_forest
 from crpnet_bench.models.heads import HEADS
+from crpnet_bench.models.heads.cross_entropy import EverRecurrence
 from crpnet_bench.models.networks import NetworkModel
 from crpnet_bench.models.score_model import SCORE_KIND, ScoreModel, load_score
 from crpnet_bench.models.site_model import SITE_KIND, SiteModel, load_site
 from crpnet_bench.scores.catalogue import SCORES
 
-__all__ = ["MODELS", "build_model", "load_fitted", "model_names", "needs_bags"]
+__all__ = ["MODELS", "build_model", "load_fitted", "model_names", "needs_bags", "wider_fields"]
 
 Builder = Callable[[RunConfig, str], RiskModel]
 
@@ -38,7 +40,7 @@ def _network(name: str, title: str, pool: str, head: str) -> Builder:
 
 
 def _fine_tuned(config: RunConfig, device: str) -> RiskModel:
-    return FineTuningModel("crpnet-finetuned", "CRPNet, trained on tiles", config, device)
+    return FineTuningModel(FINE_TUNED, "CRPNet, trained on tiles", config, device)
 
 
 def _score(name: str, title: str) -> Builder:
@@ -80,6 +82,9 @@ _OTHER_SCORES = {
 # Title and pool of each network; with every head it is a model of its own: `crpnet-cox`.
 _NETWORKS = {
     "crpnet": ("CRPNet", "attention"),
+    "crpnet-gated": ("CRPNet with gated attention", "gated attention"),
+    "crpnet-ms": ("CRPNet on three scales", "one attention a scale"),
+    "clam-sb": ("CLAM-SB-like", "clam"),
     "meanpool": ("Mean pooling, same classifier", "mean"),
     "maxpool": ("Max pooling, same classifier", "max"),
 }
@@ -89,8 +94,9 @@ MODELS: Mapping[str, Builder] = {
         name + kind.suffix: _network(name + kind.suffix, title, pool, head)
         for name, (title, pool) in _NETWORKS.items()
         for head, kind in HEADS.items()
+        if pool != "clam" or head == EverRecurrence.name  # its pseudo labels need a class
     },
-    "crpnet-finetuned": _fine_tuned,
+    FINE_TUNED: _fine_tuned,
     "t_stage": _variable("t_stage", "T stage alone", "pT"),
     "grade": _variable("grade", "Grade alone", "grade"),
     "necrosis": _variable("necrosis", "Necrosis alone", "necrosis"),
@@ -141,6 +147,16 @@ def needs_bags(name: str) -> bool:
         ConfigError: no model has that name.
     """
     return build_model(name, RunConfig()).needs_bags
+
+
+def wider_fields(name: str) -> tuple[int, ...]:
+    """How many times as wide the fields are that the model of that name reads beside each tile.
+
+    Raises:
+        ConfigError: no model has that name.
+    """
+    model = build_model(name, RunConfig())
+    return pool_context(model.pool) if isinstance(model, NetworkModel) else ()
 
 
 def load_fitted(folder: Path, device: str = "cpu") -> FittedModel:
