@@ -26,7 +26,7 @@ _TITLES: Mapping[str, str] = {
     "crpnet-gated": "CRPNet, gated attention",
     "crpnet-finetuned": "CRPNet, trained on tiles",
     "crpnet+clinical": "CRPNet + clinical",
-    "clam-sb": "CLAM-SB",
+    "clam-sb": "CLAM-SB-like",
     "uiss": "UISS",
     "uiss_2002": "UISS",
     "uiss_2001": "UISS 2001",
