@@ -200,7 +200,8 @@ class AttentionMap:
 
     Attributes:
         weights: shape (tiles,); sums to 1 over the bag.
-        tile_logit: shape (tiles,); log-odds of an event were the bag this tile alone.
+        tile_logit: shape (tiles,); what the network's head says were the bag this tile alone,
+            centred so that positive speaks for the event: log-odds for cross-entropy heads.
         member_weights, member_tile_logit: shape (members, tiles).
     """
 
@@ -234,7 +235,10 @@ class FittedModel(Protocol):
         ...
 
     def predict(self, data: CohortData) -> pd.DataFrame:
-        """One row a patient of `data`: risk, probability, status ("ok", "missing"), reason."""
+        """One row a patient of `data`: risk, probability, status ("ok", "missing"), reason.
+
+        The probability is NaN where the model gives none; the locked link then does.
+        """
         ...
 
     def save(self, folder: Path) -> None:
