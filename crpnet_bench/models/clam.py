@@ -32,18 +32,18 @@ class ClamPool(nn.Module):
     def __init__(self, shape: NetworkShape, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
 
-        def weights(size: tuple[int, ...], fan_in: int) -> nn.Parameter:
+        def drawn(size: tuple[int, ...], fan_in: int) -> nn.Parameter:
             return nn.Parameter(uniform(size, fan_in, generators))
 
         self.dimension = _WIDTH
         self.tile_budget = shape.tile_budget
-        self.weight = weights((_WIDTH, shape.dimension), shape.dimension)
-        self.bias = weights((_WIDTH,), shape.dimension)
-        self.attention = weights((2 * _ATTENTION, _WIDTH), _WIDTH)  # content and gate
-        self.attention_bias = weights((2 * _ATTENTION,), _WIDTH)
-        self.score = weights((_ATTENTION,), _ATTENTION)
-        self.tile_weight = weights((_CLASSES, 2, _WIDTH), _WIDTH)
-        self.tile_bias = weights((_CLASSES, 2), _WIDTH)
+        self.weight = drawn((_WIDTH, shape.dimension), shape.dimension)
+        self.bias = drawn((_WIDTH,), shape.dimension)
+        self.attention = drawn((2 * _ATTENTION, _WIDTH), _WIDTH)  # content and gate
+        self.attention_bias = drawn((2 * _ATTENTION,), _WIDTH)
+        self.score = drawn((_ATTENTION,), _ATTENTION)
+        self.tile_weight = drawn((_CLASSES, 2, _WIDTH), _WIDTH)
+        self.tile_bias = drawn((_CLASSES, 2), _WIDTH)
 
     def embed(self, tiles: Tensor) -> Tensor:
         """The compressed tiles, (tiles, members, width)."""

@@ -194,6 +194,7 @@ def test_tiles_that_do_not_fit_in_memory_are_read_chunk_by_chunk(training):
     resident = TileStore(bags, network, torch.float32)
     from_bags = TileStore(bags, network, torch.float32, resident_bytes=0)
     assert torch.equal(resident.pack([3, 0, 7]), from_bags.pack([3, 0, 7]))
+    assert torch.equal(resident.pack([2, 3, 4]), from_bags.pack([2, 3, 4]))
     assert torch.equal(resident.pack(range(len(bags))), from_bags.pack(range(len(bags))))
 
 
