@@ -107,7 +107,7 @@ def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, das
                     y=100 * survival[places],
                     mode="lines",
                     line={"color": shade, "width": 2.4, "shape": "hv", "dash": dash},
-                    name=f"{level} (n = {curve.n}, {curve.n_events} events)",
+                    name=f"{level} (n = {curve.n}, {curve.n_events} event{_s(curve.n_events)})",
                     legendgroup=level,
                     showlegend=shown,
                     hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>" + level + "</extra>",
@@ -116,6 +116,10 @@ def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, das
                 col=1,
             )
     plot.add_trace(_censor_marks(level, curve, color), row=1, col=1)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _from(first: float, values: Floats) -> Floats:
