@@ -185,7 +185,7 @@ class FineTuningConfig(Settings):
         64, ge=1, description="tiles drawn from each bag of a step, anew in each step"
     )
     chunk_tiles: int = Field(
-        32, ge=1, description="tiles encoded at a time; memory follows it, whatever the bag"
+        64, ge=1, description="tiles encoded at a time; memory follows it, whatever the bag"
     )
     strength: float = Field(
         1.0, ge=0, description="of noise, free rotation and stain jitter; 0 leaves flips and turns"

@@ -48,7 +48,7 @@ class TileEncoder(nn.Module):
         device: torch.device,
         *,
         trainable: Trainable = "none",
-        chunk_tiles: int = 32,
+        chunk_tiles: int = 64,
         precision: torch.dtype = torch.float32,
         strength: Strength | None = None,
     ) -> None:
