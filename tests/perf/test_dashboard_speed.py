@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,12 @@ def chromium() -> Iterator[object]:
         found.close()
 
 
+def _processor_seconds(server: object) -> float:
+    """What the server has computed so far; unlike waiting time it does not grow with the load."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _opened(chromium: object, address: str) -> tuple[object, float]:
     page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
     begun = time.perf_counter()
@@ -119,9 +126,15 @@ def _filtered(page: object, subgroup: str, rule: str) -> float:
 def test_sessions_and_filters_are_quick(home: Home, chromium: object, tmp_path: Path):
     server = browser.start(home, tmp_path)
     try:
+        started = _processor_seconds(server)
         page, first = _opened(chromium, server.address)
+        opened = _processor_seconds(server)
         _, later = _opened(chromium, server.address)
         measured = {"first session": (first, FIRST), "later session": (later, LATER)}
+        computed = {
+            "first session": opened - started,
+            "later session": _processor_seconds(server) - opened,
+        }
         for name in ("Kaplan-Meier", "Classification"):
             page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True).click()
             page.get_by_role("heading", name=name).first.wait_for(timeout=60_000)
@@ -131,11 +144,17 @@ def test_sessions_and_filters_are_quick(home: Home, chromium: object, tmp_path: 
                 "Kaplan-Meier": ("Grade III-IV", "grade >= 3"),
                 "Classification": ("Male", "sex == male"),
             }[name]
+            before = _processor_seconds(server)
             measured[f"filter, {name}"] = (_filtered(page, subgroup, rule), FILTER)
+            computed[f"filter, {name}"] = _processor_seconds(server) - before
     finally:
         browser.stop(server)
     for what, (seconds, limit) in measured.items():
-        print(f"{what}: {seconds:.2f} s (limit {limit:g} s)")
+        print(
+            f"{what}: {seconds:.2f} s (limit {limit:g} s), {computed[what]:.2f} s of it computed "
+            "by the server"
+        )
+    print(f"load of the machine at the end: {os.getloadavg()[0]:.1f}")
     assert {what: seconds for what, (seconds, limit) in measured.items() if seconds > limit} == {}
 
 
@@ -188,15 +207,14 @@ def test_many_readers_see_no_error_while_others_write(
     server = browser.start(home, tmp_path)
     where = ["--home", str(home.root)]
     register = ["cohort", "register", str(folder), *where]
-    writers = {
-        "register": _writer(tmp_path, "register", folder / "cohort.toml", *register),
-        "run": _writer(tmp_path, "run", None, "run", "--config", str(settings), *where),
-    }
     problems: list[str] = []
+    writers: dict[str, subprocess.Popen] = {}
     try:
-        pages = [chromium.new_context().new_page() for _ in range(SESSIONS)]
-        for page in pages:
-            page.goto(server.address, wait_until="commit")
+        pages = [_opened(chromium, server.address)[0] for _ in range(SESSIONS)]
+        writers = {
+            "register": _writer(tmp_path, "register", folder / "cohort.toml", *register),
+            "run": _writer(tmp_path, "run", None, "run", "--config", str(settings), *where),
+        }
         names, shown, step = list(browser.PAGES), ["Overview"] * SESSIONS, 0
         while any(writer.poll() is None for writer in writers.values()):
             place = step % SESSIONS
