@@ -11,6 +11,7 @@ from PIL import Image
 
 from crpnet_bench.benchmark.explain import explain_run
 from crpnet_bench.benchmark.finished import fold_folder
+from crpnet_bench.benchmark.fold import read_locked
 from crpnet_bench.benchmark.line_up import load_model
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
@@ -130,6 +131,25 @@ def test_attention_of_folds_is_averaged_as_their_risks_are(home, finished):
     logits = np.mean([model.attention(bag).tile_logit for model in each], axis=0)
     own = table[table["patient_id"] == patient]
     np.testing.assert_allclose(own["tile_logit"], logits, atol=1e-5)
+
+
+def test_each_fold_gives_a_risk_its_own_locked_probability(home, finished):
+    create_split(home, "here", SplitRequest(method="k-fold", folds=2, name="two-cox", seed=1))
+    config = CONFIG.model_copy(update={"split": "two-cox", "models": ("crpnet-cox",)})
+    folds = run_benchmark(home, config, device="cpu", progress=SilentProgress())
+    _validate(home, folds)
+    rows = views.predictions(home, folds.record.run_id)
+    rows = rows[(rows["role"] == "external") & rows["member"].isna()].set_index("patient_id")
+    places = [fold_folder(folds.folder, f"repeat0-fold{i}", "crpnet-cox") for i in range(2)]
+    patient = str(rows.index[0])
+    expected = [
+        read_locked(place).link.probability(
+            load_model(place / "model").predict(_one_patient(home, patient))["risk"]
+        )[0]
+        for place in places
+    ]
+    assert rows.loc[patient, "probability"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert rows.loc[patient, "predicted_class"] == int(np.mean(expected) >= 0.5)
 
 
 def _one_patient(home, patient):
