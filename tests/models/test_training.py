@@ -18,9 +18,8 @@ from crpnet_bench.errors import ModelError
 from crpnet_bench.models.catalogue import build_model, load_fitted
 from crpnet_bench.models.crpnet import NetworkShape, crpnet, member_generators
 from crpnet_bench.models.networks import NetworkModel
+from crpnet_bench.models.tile_store import TileStore, ViewDraws
 from crpnet_bench.models.training import (
-    TileStore,
-    ViewDraws,
     batches,
     pack,
     standardize,
