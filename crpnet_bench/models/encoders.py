@@ -5,7 +5,7 @@ its output; features of different fingerprints never mix.
 
 Batch normalisation of ResNets is folded into the convolutions, memory is channels-last and the
 arithmetic bfloat16 where the processor multiplies it in hardware. On a CPU output is the same bit
-for bit in each run and for each batch size on one machine.
+for bit in each run on one machine, with any number of threads and batches of up to 8.
 """
 
 from __future__ import annotations

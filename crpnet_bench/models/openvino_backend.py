@@ -56,13 +56,21 @@ class OpenVINONetwork:
 
         Raises:
             ModelError: the network cannot be converted, or not computed in that precision.
+            torch.OutOfMemoryError: the batch does not fit into memory.
         """
         shape = tuple(images.shape[1:])
         requests = self._own.__dict__.setdefault("requests", {})
         if shape not in requests:
             requests[shape] = self._model(images).create_infer_request()
-        outputs = requests[shape].infer([images.contiguous().numpy()])
-        return torch.from_numpy(outputs[0])
+        try:
+            output = requests[shape].infer([images.contiguous().numpy()])[0]
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "alloc" not in str(error):
+                raise
+            raise torch.OutOfMemoryError(str(error)) from error
+        if len(output) != len(images):  # what it leaves, without a word, where memory ran out
+            raise torch.OutOfMemoryError(f"{len(output)} rows for {len(images)} images")
+        return torch.from_numpy(output)
 
     def _model(self, images: Tensor) -> Any:  # noqa: ANN401
         """Compiled for images of this size, in batches of any."""

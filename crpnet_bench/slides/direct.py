@@ -143,7 +143,9 @@ class DirectReader(SlideReader):
             raise _DoubtfulTileError
         buffer = self._buffers[layout.tile]
         try:
-            tile = simplejpeg.decode_jpeg(layout.head + data[len(_START) :], "RGB", buffer=buffer)
+            tile: Pixels = simplejpeg.decode_jpeg(
+                layout.head + data[len(_START) :], "RGB", buffer=buffer
+            )
         except ValueError as error:  # warnings of the decoder included
             raise _DoubtfulTileError from error
         if tile.shape != buffer.shape:

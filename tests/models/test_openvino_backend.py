@@ -140,6 +140,19 @@ def test_a_network_that_cannot_be_converted_is_one_sentence():
         network(torch.zeros(1, 3, 8, 8))
 
 
+def test_a_batch_that_came_back_short_is_out_of_memory():
+    """Seen where memory ran out: fewer rows than images, and no error."""
+
+    class Starved:
+        def infer(self, inputs):
+            return [np.zeros((1, 4), np.float32)]
+
+    network = OpenVINONetwork(torch.nn.Identity().eval(), "float32", 1)
+    network._own.requests = {(3, 8, 8): Starved()}
+    with pytest.raises(torch.OutOfMemoryError, match="1 rows for 5 images"):
+        network(torch.zeros(5, 3, 8, 8))
+
+
 def test_it_is_loaded_only_when_asked_for_and_reports_to_nobody():
     done = subprocess.run(
         [sys.executable, "-c", ABSENT_THEN_THERE], capture_output=True, text=True, check=True
