@@ -3,14 +3,20 @@
 The choice is part of the fit. The inner folds that give out-of-fold risks fit the tuned model, and
 with it choose again, on folds inside themselves; no patient is judged by settings that were chosen
 with that patient's outcome. The price is the number of points times the folds of the choice.
+
+What a point reaches is kept in the run's folder: a run that goes on finds it there, and on a
+cluster each point is a task of its own, done before the fold that chooses.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,8 +25,10 @@ from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.base import CohortData, FittedModel, RiskModel
 from crpnet_bench.models.catalogue import build_model
+from crpnet_bench.models.fine_tuned_network import FineTunedNetwork
 from crpnet_bench.models.fitted_networks import FittedNetwork
 from crpnet_bench.progress import Progress, SilentProgress
+from crpnet_bench.results import write_atomically
 from crpnet_bench.stats.concordance import concordance_index
 
 __all__ = ["TunedModel", "grid_points", "tune"]
@@ -29,6 +37,7 @@ __all__ = ["TunedModel", "grid_points", "tune"]
 _CHOICE_FOLDS, _CHOICE_FITS = 3, 4
 
 Point = Mapping[str, Any]
+Fitted = TypeVar("Fitted", bound=FittedModel)
 
 
 def grid_points(config: RunConfig) -> list[Point]:
@@ -41,20 +50,27 @@ def at_point(config: RunConfig, point: Point) -> RunConfig:
     """The configuration with the values of one point, and no grid.
 
     Raises:
-        ConfigError: a key that is not of `model` or `train`, or an impossible value.
+        ConfigError: a key of another section than `model`, `train` and `fine_tuning`, or an
+            impossible value.
     """
     values = config.model_dump(mode="json") | {"tune": {}}
     for key, value in point.items():
         section, _, name = key.partition(".")
-        if section not in {"model", "train"} or not name:
-            raise ConfigError(f"tune: {key!r}; expected a key of [model] or [train], such as "
-                              "'train.learning_rate'")  # fmt: skip
+        if section not in {"model", "train", "fine_tuning"} or not name:
+            raise ConfigError(f"tune: {key!r}; expected a key of [model], [train] or "
+                              "[fine_tuning], such as 'train.learning_rate'")  # fmt: skip
         values[section] = values[section] | {name: value}
     return RunConfig.from_mapping(values, "tune")
 
 
-def tune(name: str, config: RunConfig, device: str) -> RiskModel:
+def tune(name: str, config: RunConfig, device: str, choices: Path | None = None) -> RiskModel:
     """The network of that name, tuned over the grid; a model without tiles as it is.
+
+    Args:
+        name: a model of the catalogue.
+        config: the settings with the grid.
+        device: where the network computes.
+        choices: folder that keeps what the points reached.
 
     Raises:
         ConfigError: no such model, or the grid cannot be read.
@@ -65,7 +81,7 @@ def tune(name: str, config: RunConfig, device: str) -> RiskModel:
     models = tuple(build_model(name, at_point(config, point), device) for point in points)
     if not models[0].needs_bags:
         return build_model(name, config, device)
-    return TunedModel(models, tuple(points), config.train.inner_folds)
+    return TunedModel(models, tuple(points), config.train.inner_folds, choices)
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,13 @@ class TunedModel:
         models: one a point of the grid.
         points: their settings.
         folds: of the choice, inside the training patients.
+        choices: folder that keeps what the points reached, a file each; None keeps nothing.
     """
 
     models: tuple[RiskModel, ...]
     points: tuple[Point, ...]
     folds: int
+    choices: Path | None = None
 
     @property
     def name(self) -> str:
@@ -103,13 +121,43 @@ class TunedModel:
         Raises:
             ModelError: no point can be judged, or the fit is impossible.
         """
-        indices = [self._index(model, data, seed) for model in self.models]
+        indices = [self.index(point, data, seed) for point in range(len(self.points))]
         best = _best(indices, self.name)
         fitted = self.models[best].fit(data, seed=seed, progress=progress)
         return _with_note(fitted, self._told(best, indices))
 
+    def index(self, point: int, data: CohortData, seed: int) -> float:
+        """Out-of-fold C of a point, pairs within a fold; NaN where it cannot be estimated.
+
+        Args:
+            point: its place in the grid.
+            data: the training patients of a fit.
+            seed: of that fit.
+
+        Raises:
+            ModelError: the data hold no outcomes.
+        """
+        if self.choices is None:
+            return self._index(self.models[point], data, seed)
+        kept = self.choices / f"{self._key(point, data, seed)}.json"
+        if not kept.exists():
+            index = self._index(self.models[point], data, seed)
+            told = {
+                "model": self.name,
+                "point": dict(self.points[point]),
+                "seed": seed,
+                "patients": len(data),
+                "c_index": index if np.isfinite(index) else None,
+            }
+            write_atomically(kept, json.dumps(told, indent=2).encode())
+        index = json.loads(kept.read_text(encoding="utf-8"))["c_index"]
+        return float("nan") if index is None else float(index)
+
+    def _key(self, point: int, data: CohortData, seed: int) -> str:
+        parts = [self.name, dict(self.points[point]), seed, data.patient_ids]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
     def _index(self, model: RiskModel, data: CohortData, seed: int) -> float:
-        """Out-of-fold C, pairs within a fold; NaN where it cannot be estimated."""
         if data.outcomes is None:
             raise ModelError(f"{self.name}: the data hold no outcomes")
         folds = assign_inner_folds(
@@ -150,7 +198,9 @@ def _best(indices: Sequence[float], name: str) -> int:
     return -max(known)[1]
 
 
-def _with_note(fitted: FittedModel, note: str) -> FittedModel:
+def _with_note(fitted: Fitted, note: str) -> Fitted:
     if isinstance(fitted, FittedNetwork):
         return replace(fitted, card=replace(fitted.card, notes=(*fitted.card.notes, note)))
+    if isinstance(fitted, FineTunedNetwork):
+        return replace(fitted, network=_with_note(fitted.network, note))
     return fitted

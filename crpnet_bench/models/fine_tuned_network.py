@@ -25,6 +25,7 @@ from crpnet_bench.models.fine_tuning_steps import ahead, pixels_of, reproducible
 from crpnet_bench.models.fitted_networks import NETWORK_KIND, FittedNetwork, load_network
 from crpnet_bench.models.tile_encoder import TileEncoder
 from crpnet_bench.models.training import cpu_threads
+from crpnet_bench.models.training_log import LossHistory
 
 __all__ = ["FINE_TUNED_KIND", "FineTunedNetwork", "load_fine_tuned"]
 
@@ -84,6 +85,11 @@ class FineTunedNetwork:
     def left_out(self) -> Mapping[str, str]:
         """Training patients without tiles, with the reason."""
         return self.network.left_out
+
+    @property
+    def history(self) -> LossHistory | None:
+        """Losses of the fit, where they are kept."""
+        return self.network.history
 
     def predict(self, data: CohortData) -> pd.DataFrame:
         """Risk and probability from all tiles, unaugmented.

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from crpnet_bench.config import IMPORTED, RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
@@ -23,6 +22,7 @@ from crpnet_bench.models.augmentation import Strength
 from crpnet_bench.models.backbones import load_backbone
 from crpnet_bench.models.base import Bag, CohortData
 from crpnet_bench.models.crpnet import member_generators
+from crpnet_bench.models.determinism import deterministic_algorithms
 from crpnet_bench.models.fine_tuned_network import FineTunedNetwork
 from crpnet_bench.models.fine_tuning_steps import ahead, fine_tune, pixels_of
 from crpnet_bench.models.fitted_networks import (
@@ -36,6 +36,7 @@ from crpnet_bench.models.heads.cross_entropy import EverRecurrence
 from crpnet_bench.models.networks import network_shape
 from crpnet_bench.models.tile_encoder import TileEncoder
 from crpnet_bench.models.training import cpu_threads, standardize, training_dtype
+from crpnet_bench.models.training_log import LossHistory
 from crpnet_bench.progress import Progress, SilentProgress
 
 __all__ = ["FINE_TUNED", "FineTuningModel", "tile_encoder"]
@@ -84,7 +85,10 @@ class FineTuningModel:
         lesson = HEADS[self.head].learn(data, patients, self.name, self.config)
         bags = [data.bags[patient] for patient in lesson.patients]
         settings = self.config.train
-        with cpu_threads(settings.threads):
+        deterministic = deterministic_algorithms(
+            torch.device(self.device), wanted=settings.deterministic
+        )
+        with cpu_threads(settings.threads), deterministic:
             encoder = tile_encoder(self.config, self.device)
             check_bags(lesson.patients, bags, encoder.dim, self.name)
             _try_slides(bags, self.name)
@@ -93,7 +97,7 @@ class FineTuningModel:
             network = build_network(self.pool, shape, generators, torch.device(self.device))
             if self.config.model.standardize:
                 standardize(network, bags)
-            losses = fine_tune(
+            history = fine_tune(
                 network,
                 encoder,
                 bags,
@@ -105,17 +109,18 @@ class FineTuningModel:
                 description=f"training {self.name}",
                 progress=progress or SilentProgress(),
             )
-        card = self._card(data, lesson, seed, losses[-1], encoder, without)
+        card = self._card(data, lesson, seed, history, encoder, without)
         network.eval().requires_grad_(requires_grad=False)
         encoder.requires_grad_(requires_grad=False)
-        return FineTunedNetwork(FittedNetwork(card, network), encoder, self.config.encoder.name)
+        fitted = FittedNetwork(card, network, history if settings.log else None)
+        return FineTunedNetwork(fitted, encoder, self.config.encoder.name)
 
     def _card(
         self,
         data: CohortData,
         lesson: Lesson,
         seed: int,
-        last_loss: NDArray[np.float32],
+        history: LossHistory,
         encoder: TileEncoder,
         without: Mapping[str, str],
     ) -> NetworkCard:
@@ -133,7 +138,7 @@ class FineTuningModel:
             cohort=data.cohort,
             feature_fingerprint=data.feature_fingerprint,
             training_bags=len(lesson.patients),
-            final_loss=tuple(float(loss) for loss in last_loss),
+            final_loss=history.final_loss,
             notes=self._notes(len(without), encoder.chunk_tiles) + lesson.notes,
             left_out={**without, **lesson.left_out},
         )
@@ -149,6 +154,11 @@ class FineTuningModel:
         if left_out:
             noun = "patient" if left_out == 1 else "patients"
             notes.append(f"{left_out} training {noun} without tiles left out")
+        if self.config.train.patience:
+            notes.append(
+                f"{self.name}: train.patience = {self.config.train.patience} ignored: all "
+                "fine_tuning.iterations are made"
+            )
         if chunk_tiles != settings.chunk_tiles:
             notes.append(
                 f"{self.name}: memory ran out, so tiles were encoded {chunk_tiles} at a time, "

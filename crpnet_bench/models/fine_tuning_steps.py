@@ -28,6 +28,7 @@ from crpnet_bench.models.crpnet import BagNetwork
 from crpnet_bench.models.heads import Head
 from crpnet_bench.models.tile_encoder import TileEncoder
 from crpnet_bench.models.training import batches
+from crpnet_bench.models.training_log import LossHistory
 from crpnet_bench.progress import Progress, SilentProgress
 
 __all__ = ["ahead", "fine_tune", "pixels_of", "reproducible_convolutions"]
@@ -123,7 +124,7 @@ def fine_tune(
     generators: Sequence[torch.Generator],
     description: str = "fine-tuning",
     progress: Progress | None = None,
-) -> NDArray[np.float32]:
+) -> LossHistory:
     """Fit all members of the network and the encoder that they share, in place.
 
     Args:
@@ -138,9 +139,6 @@ def fine_tune(
         description: words beside the progress bar.
         progress: reports steps and loss.
 
-    Returns:
-        Loss before each step, mean over the bags of the step, (iterations, members).
-
     Raises:
         ModelError: a slide cannot be read, the loss is not finite, or one tile does not fit into
             memory.
@@ -152,7 +150,7 @@ def fine_tune(
     def read(shown: _Shown) -> tuple[_Shown, Tensor]:
         return shown, torch.from_numpy(readers[shown.bag].read(shown.tiles))
 
-    history = []
+    history: list[NDArray[np.float32]] = []
     with (
         (progress or SilentProgress()).task(
             description, config.fine_tuning.iterations, "steps"
@@ -169,7 +167,7 @@ def fine_tune(
                 history.append(_finite(total, len(history), description))
                 total.zero_()
                 task.advance(1, f"loss {history[-1].mean():.3f}")
-    return np.stack(history)
+    return LossHistory(np.stack(history), kept=(len(history),) * network.members)
 
 
 class _Step:

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 import torchvision
 
+from crpnet_bench.benchmark.tuning import tune
 from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.backbones import load_backbone
@@ -16,6 +17,7 @@ from crpnet_bench.models.base import Bag, CohortData
 from crpnet_bench.models.catalogue import build_model, load_fitted
 from crpnet_bench.models.fine_tuning_steps import ahead
 from crpnet_bench.models.tile_encoder import TileEncoder
+from crpnet_bench.progress import SilentProgress
 
 SIDE = 32
 RED, BLUE = np.array([200, 90, 130]), np.array([130, 90, 200])
@@ -114,7 +116,7 @@ def weights_of(fitted):
 def test_the_loss_falls_and_the_colour_is_found(settings, cohort):
     """Trained through the encoder on four patients, the other four are told apart."""
     train = cohort.take(cohort.patient_ids[:4])
-    fitted = fit(settings(iterations=8, trainable="all", tiles_per_bag=5), train)
+    fitted = fit(settings(iterations=6, trainable="all", tiles_per_bag=5), train)
     assert max(fitted.network.card.final_loss) < 0.5 * np.log(2)  # that of knowing nothing
     risk = fitted.predict(cohort)["risk"]
     labels = cohort.outcomes["label"]
@@ -128,7 +130,7 @@ def test_the_loss_falls_and_the_colour_is_found(settings, cohort):
 
 
 def test_a_seed_names_the_fit(settings, cohort):
-    train = cohort.take(cohort.patient_ids[:4])
+    train = cohort.take(["P0", "P1"])
     one, again, other = (fit(settings(), train, seed) for seed in (3, 3, 4))
     assert one.network.card.final_loss == again.network.card.final_loss
     for name, value in weights_of(one).items():
@@ -245,6 +247,28 @@ def test_a_slide_that_cannot_be_read_is_told_before_training(settings, cohort):
     bags["P1"] = replace(bags["P1"], pixels=None)
     with pytest.raises(ModelError, match="slide of P1.*not at hand"):
         fit(settings(), replace(cohort, bags=bags))
+
+
+def test_losses_are_kept_and_what_is_not_done_is_said(settings, cohort):
+    values = settings(trainable="none", iterations=3).model_dump(mode="json")
+    values["train"] |= {"patience": 2}
+    fitted = fit(RunConfig.from_mapping(values), cohort)
+    assert fitted.history.training.shape == (3, 2)
+    assert np.isfinite(fitted.history.training).all()
+    assert fitted.history.final_loss == fitted.network.card.final_loss
+    assert any("train.patience = 2 ignored" in note for note in fitted.notes)
+    values["train"] |= {"log": False}
+    assert fit(RunConfig.from_mapping(values), cohort).history is None
+
+
+def test_it_is_tuned_like_any_network(settings, cohort):
+    values = settings(trainable="none", iterations=1).model_dump(mode="json")
+    values["train"] |= {"inner_folds": 2}
+    values["tune"] = {"fine_tuning.tiles_per_bag": [1, 3]}
+    fitted = tune("crpnet-finetuned", RunConfig.from_mapping(values), "cpu").fit(
+        cohort, seed=0, progress=SilentProgress()
+    )
+    assert any("chosen fine_tuning.tiles_per_bag" in note for note in fitted.notes)
 
 
 def test_features_of_another_tool_have_no_encoder():
