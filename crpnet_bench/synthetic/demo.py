@@ -55,9 +55,9 @@ DEMO_COHORTS: Mapping[str, CohortRecipe] = {
             prefix="DEXT",
             sites=(
                 # Beyond every site of `demo`: docs/demo.md has the reasons for these figures.
-                Site("Site E", Stain(1.00, 1.25, 0.00, 1.20), events=0.20, others=0.45),
-                Site("Site F", Stain(1.00, 1.00, 0.00, 1.00), events=0.33, others=0.33),
-                Site("Site G", Stain(1.00, 0.83, 0.00, 0.80), events=0.47, others=0.22),
+                Site("Site E", Stain(1.00, 1.50, 0.00, 1.00), events=0.08, others=0.50),
+                Site("Site F", Stain(1.00, 1.00, 0.00, 1.00), events=0.27, others=0.33),
+                Site("Site G", Stain(1.00, 0.67, 0.00, 1.00), events=0.65, others=0.17),
             ),
             planted=(55, 6, 6, 11, 11),
             two_slides=3,
