@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Timer
 from typing import TypeVar, cast
 
 import pandas as pd
@@ -34,6 +34,7 @@ _STYLE = """<style>
 _ALL = "All patients"
 _OWN = "Own rule"
 _RETRY_SECONDS = 3.0
+_READING_SECONDS = 3.0  # of a first page, before anything else is prepared
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def frame(pages: Sequence[StreamlitPage]) -> None:
 def _prepare_further_pages() -> None:
     """Import what the first page does without, once a server, while it is being read."""
     names = ("crpnet_bench.evaluation", "crpnet_bench.reporting.survival_figures")
-    Thread(target=lambda: [import_module(name) for name in names], name="imports").start()
+    later = Timer(_READING_SECONDS, lambda: [import_module(name) for name in names])
+    later.daemon = True
+    later.start()
 
 
 def _home_argument() -> Path | None:
