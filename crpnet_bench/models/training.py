@@ -197,7 +197,7 @@ def train(
     dropout = _Dropout(network.shape.dropout, network.shape.hidden_dim, generators)
     views = ViewDraws(bags, seed)
     targets = targets.to(device)
-    losses: list[Tensor] = []
+    losses = _Losses(config.iterations, network.members, device)
     seen = np.setdiff1d(np.arange(len(bags)), np.asarray(held_out, dtype=np.int64))
     stopping = EarlyStopping(network, config.patience) if len(held_out) else None
     order = batches(len(seen), config.batch_bags, config.iterations, seed)
@@ -214,7 +214,7 @@ def train(
             drawn = views.draw(batch.tolist())
             losses.append(_accumulate(network, store, batch, targets, head, masks, drawn, config))
             optimizer.step()
-            task.advance(1, _note(losses))
+            task.advance(1, losses.note())
     if stopping is None:
         return _history(losses, description, (len(losses),) * network.members)
     if stopping.steps[-1] < len(losses):
@@ -225,8 +225,39 @@ def train(
     return replace(history, set_aside=np.stack(stopping.losses), looks=tuple(stopping.steps))
 
 
-def _history(losses: Sequence[Tensor], description: str, kept: tuple[int, ...]) -> LossHistory:
-    training = torch.stack(list(losses)).cpu().numpy()
+class _Losses:
+    """The loss of each step, in one tensor.
+
+    A small tensor a step, kept among large ones that come and go, would hold on to their memory:
+    some 100 kB a step.
+    """
+
+    def __init__(self, iterations: int, members: int, device: torch.device) -> None:
+        self._all = torch.empty((iterations, members), device=device)
+        self._steps = 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def append(self, loss: Tensor) -> None:
+        """Take the loss of the next step, (members,)."""
+        self._all[self._steps] = loss
+        self._steps += 1
+
+    def read(self) -> NDArray[np.float32]:
+        """Of all steps so far, (steps, members)."""
+        return self._all[: self._steps].cpu().numpy()
+
+    def note(self) -> str:
+        """Words for the progress bar."""
+        # Reading a loss waits for the device: now and then is enough.
+        if self._steps % _NOTE_EVERY:
+            return ""
+        return f"loss {float(self._all[self._steps - 1].mean()):.3f}"
+
+
+def _history(losses: _Losses, description: str, kept: tuple[int, ...]) -> LossHistory:
+    training = losses.read()
     if not np.isfinite(training).all():
         step = int(np.argmin(np.isfinite(training).all(axis=1)))
         raise ModelError(
@@ -287,10 +318,3 @@ def _accumulate(
             of_tiles.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             loss = loss + of_tiles.detach()
     return loss
-
-
-def _note(losses: Sequence[Tensor]) -> str:
-    # Reading a loss waits for the device: now and then is enough.
-    if len(losses) % _NOTE_EVERY:
-        return ""
-    return f"loss {float(losses[-1].mean()):.3f}"
