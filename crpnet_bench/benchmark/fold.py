@@ -18,6 +18,7 @@ from crpnet_bench.benchmark.locking import (
     Locked,
     assign_inner_folds,
     derived_seed,
+    inner_fits,
     lock,
     out_of_fold,
 )
@@ -33,7 +34,15 @@ from crpnet_bench.results import (
     write_table,
 )
 
-__all__ = ["Fold", "FoldResult", "fit_fold", "lose_fold", "read_fold", "read_locked"]
+__all__ = [
+    "Fold",
+    "FoldResult",
+    "fit_fold",
+    "fits_of_fold",
+    "lose_fold",
+    "read_fold",
+    "read_locked",
+]
 
 _MODEL = "model"
 # Derived seeds: 0 the final fit, 1 the fits of the inner folds, 2 who is in which inner fold.
@@ -164,15 +173,39 @@ def read_fold(folder: Path) -> FoldResult | None:
     )
 
 
+def fits_of_fold(
+    data: CohortData, fold: Fold, *, seed: int, inner_folds: int
+) -> list[tuple[list[str], int]]:
+    """Training patients and seed of each fit that `fit_fold` makes of a model.
+
+    Args:
+        data: all patients of the cohort, with outcomes.
+        fold: who is trained on.
+        seed: of the run or of its repetition.
+        inner_folds: inside the training patients.
+
+    Raises:
+        ModelError: the data hold no outcomes.
+    """
+    train = fold.patients("train")
+    own_seed = derived_seed(seed, fold.repeat, fold.fold)
+    inner = _inner_folds(data.take(train), own_seed, inner_folds)
+    fits = inner_fits(inner, derived_seed(own_seed, _INNER_FITS))
+    return [(train, derived_seed(own_seed, _FIT)), *((used, own) for _, used, own in fits)]
+
+
+def _inner_folds(train: CohortData, seed: int, inner_folds: int) -> pd.Series[Any]:
+    if train.outcomes is None:
+        raise ModelError("the training patients have no outcomes")
+    labels = train.outcomes["label"]
+    return assign_inner_folds(labels, inner_folds, derived_seed(seed, _INNER_FOLDS))
+
+
 def _fit(
     model: RiskModel, train: CohortData, seed: int, inner_folds: int, progress: Progress
 ) -> tuple[FittedModel, pd.DataFrame]:
     """The model fitted on all training patients, and their out-of-fold risks."""
-    if train.outcomes is None:
-        raise ModelError(f"{model.name}: the training patients have no outcomes")
-    inner = assign_inner_folds(
-        train.outcomes["label"], inner_folds, derived_seed(seed, _INNER_FOLDS)
-    )
+    inner = _inner_folds(train, seed, inner_folds)
     held_out = out_of_fold(
         model, train, inner, seed=derived_seed(seed, _INNER_FITS), progress=progress
     )

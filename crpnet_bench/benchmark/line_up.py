@@ -71,8 +71,16 @@ def expand(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def make_model(name: str, config: RunConfig, device: str = "cpu") -> RiskModel | Fusion:
+def make_model(
+    name: str, config: RunConfig, device: str = "cpu", *, choices: Path | None = None
+) -> RiskModel | Fusion:
     """The model of that name.
+
+    Args:
+        name: as in the settings.
+        config: the settings.
+        device: where networks compute.
+        choices: where a tuned network keeps what the points of its grid reached.
 
     Raises:
         ConfigError: no model has that name.
@@ -85,7 +93,9 @@ def make_model(name: str, config: RunConfig, device: str = "cpu") -> RiskModel |
         return Fusion(name, parts)
     if name.startswith(IMPORTED):
         return ImportedModel(name, read_risks(_file_of(name, config)))
-    return tune(name, config, device) if config.tune else build_model(name, config, device)
+    if config.tune:
+        return tune(name, config, device, choices)
+    return build_model(name, config, device)
 
 
 def _file_of(name: str, config: RunConfig) -> Path:

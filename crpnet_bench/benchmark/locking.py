@@ -19,7 +19,7 @@ from crpnet_bench.models.base import CohortData, FittedModel, RiskModel
 from crpnet_bench.models.logistic import ScoreLogistic, fit_score_logistic
 from crpnet_bench.progress import Progress, SilentProgress
 
-__all__ = ["Locked", "assign_inner_folds", "derived_seed", "lock", "out_of_fold"]
+__all__ = ["Locked", "assign_inner_folds", "derived_seed", "inner_fits", "lock", "out_of_fold"]
 
 CLASS_THRESHOLD = 0.5
 
@@ -182,19 +182,26 @@ def out_of_fold(
         be fitted is missing, with the reason.
     """
     parts = []
-    folds = sorted(set(inner_fold))
+    fits = inner_fits(inner_fold, seed)
     reporter = progress or SilentProgress()
-    with reporter.task(f"{model.name}: out-of-fold", len(folds), "folds") as task:
-        for fold in folds:
+    with reporter.task(f"{model.name}: out-of-fold", len(fits), "folds") as task:
+        for fold, used, own_seed in fits:
             held_out = list(inner_fold.index[inner_fold == fold])
-            used = list(inner_fold.index[inner_fold != fold])
             parts.append(
-                _predict_held_out(
-                    model, data.take(used), data.take(held_out), seed + 1 + fold
-                ).assign(inner_fold=fold)
+                _predict_held_out(model, data.take(used), data.take(held_out), own_seed).assign(
+                    inner_fold=fold
+                )
             )
             task.advance()
     return pd.concat(parts).loc[data.patient_ids]
+
+
+def inner_fits(inner_fold: pd.Series[Any], seed: int) -> list[tuple[int, list[str], int]]:
+    """For each inner fold the patients outside it, who are fitted on, and the seed of that fit."""
+    return [
+        (int(fold), list(inner_fold.index[inner_fold != fold]), seed + 1 + int(fold))
+        for fold in sorted(set(inner_fold))
+    ]
 
 
 def derived_seed(seed: int, *path: int) -> int:

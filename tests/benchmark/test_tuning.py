@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,22 @@ def test_the_point_of_the_highest_out_of_fold_c_is_fitted(data):
     (note,) = fitted.notes
     assert f"chosen train.learning_rate = {GRID['train.learning_rate'][best]}" in note
     assert note.count(": C 0.") == 2
+
+
+def test_what_the_points_reached_is_kept_and_read_back(data, tmp_path):
+    model = make_model("crpnet", _config(tune=GRID), choices=tmp_path)
+    plain = make_model("crpnet", _config(tune=GRID))
+    once, expected = (one.fit(data, seed=3, progress=SilentProgress()) for one in (model, plain))
+    assert once.notes == expected.notes
+    kept = {path: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert sorted(told["point"]["train.learning_rate"] for told in kept.values()) == [1e-4, 3e-2]
+    low = min(kept, key=lambda path: kept[path]["c_index"])
+    low.write_text(json.dumps(kept[low] | {"c_index": 0.999}))
+    again = model.fit(data, seed=3, progress=SilentProgress())
+    chosen = kept[low]["point"]["train.learning_rate"]
+    assert f"chosen train.learning_rate = {chosen}" in again.notes[0]
+    model.fit(data, seed=4, progress=SilentProgress())
+    assert len(list(tmp_path.iterdir())) == 4  # another seed is another fit
 
 
 def test_a_model_without_tiles_stays_as_it_is():

@@ -150,7 +150,8 @@ def test_registry_by_number_of_predictions(tmp_path):
 @pytest.fixture
 def cluster():
     """A node of one processor; the test adds a second."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # No reports; and what else runs on this machine kills no worker by its use of memory.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
     cluster = cluster_utils.Cluster(
