@@ -77,7 +77,7 @@ class NetworkEncoder:
         self.config = config
         self.name = config.name
         self.dim = backbone.dim
-        self.backend = config.backend
+        self.backend: str = config.backend
         self.precision = resolve_precision(config.precision, device)
         self.batch_size = config.batch_size
         self.views = config.views
