@@ -7,9 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from crpnet_bench.errors import ConfigError, ModelError
 from crpnet_bench.models.catalogue import MODELS, build_model, load_fitted
+from crpnet_bench.models.crpnet import NetworkShape, member_generators
+from crpnet_bench.models.fitted_networks import build_network
+from crpnet_bench.models.tile_store import TileStore
+from crpnet_bench.models.training import standardize
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.stats.concordance import concordance_index
 from crpnet_bench.synthetic.sim_bags import simulate_bags
@@ -77,12 +82,19 @@ def test_neither_packing_nor_other_members_change_the_first(
     np.testing.assert_allclose(first(**change), first(), atol=1e-5)
 
 
-def test_three_scales_resident_or_read_from_the_bags(training, run_config, monkeypatch):
-    config = run_config(iterations=3)
-    data = with_scales(training)
-    resident = fit("crpnet-ms", data, config).predict(data)
-    monkeypatch.setattr("crpnet_bench.models.training._RESIDENT_BYTES", 0)
-    pd.testing.assert_frame_equal(fit("crpnet-ms", data, config).predict(data), resident)
+def test_three_scales_resident_or_read_from_the_bags(training):
+    bags = list(with_scales(training).bags.values())
+    shape = NetworkShape(48, context=(2, 4))
+    generators = member_generators(0, 1)
+    network = build_network("one attention a scale", shape, generators, torch.device("cpu"))
+    standardize(network, bags)
+    resident = TileStore(bags, network, torch.float32)
+    from_bags = TileStore(bags, network, torch.float32, resident_bytes=0)
+    for chosen in ([3, 0, 7], [2, 3], [4]):
+        found = resident.pack(chosen)
+        assert torch.equal(found, from_bags.pack(chosen))
+        raw = np.concatenate([bags[bag].fields((2, 4)) for bag in chosen])
+        assert torch.equal(found, network.prepare(torch.from_numpy(raw)))
 
 
 def test_three_scales_need_all_fields_and_leave_views_out(training, run_config):

@@ -106,7 +106,7 @@ def train_torchmil(features: list[np.ndarray], batch: int) -> Clock:
     validation = torch.utils.data.DataLoader(nothing, batch_size=1, collate_fn=collate_fn)
     clock = Clock()
     clock.advance()
-    for _ in range(STEPS):
+    for _ in range(STEPS if batch == 1 else 1):
         trainer.train(1, loader, validation)
         clock.advance()
     return clock
