@@ -31,11 +31,12 @@ def cost_notes(config: RunConfig, device: str) -> Sequence[str]:
     seconds = _seconds_a_tile(config)
     hours = seconds * settings.tiles_per_bag * bags * settings.iterations / 3600
     return [
-        f"{FINE_TUNED} trains on tiles and is meant for a CUDA device; on this CPU, as "
-        f"busy as it is, a tile takes {seconds:.2g} s (tried on {_TRIED}), so the "
-        f"{settings.iterations} steps of a fit take up to {_round(hours)} hours with {bags} bags a step and {settings.tiles_per_bag} tiles a "
-        f"bag; a fold is {1 + config.train.inner_folds} fits. Less: fine_tuning.iterations, "
-        "fine_tuning.tiles_per_bag, fine_tuning.trainable, train.inner_folds"
+        f"{FINE_TUNED} trains on tiles and is meant for a CUDA device; on this CPU, as busy as it "
+        f"is, a tile takes {seconds:.2g} s (tried on {_TRIED}), so the {settings.iterations} steps "
+        f"of a fit take up to {_round(hours)} hours with {bags} bags a step and "
+        f"{settings.tiles_per_bag} tiles a bag; a fold is {1 + config.train.inner_folds} fits. "
+        "Less: fine_tuning.iterations, fine_tuning.tiles_per_bag, fine_tuning.trainable, "
+        "train.inner_folds"
     ]
 
 
