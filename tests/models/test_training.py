@@ -27,6 +27,9 @@ from crpnet_bench.models.training import (
 )
 from crpnet_bench.progress import SilentProgress
 
+# A difference of 1e-5 in a probability near a half. Gradients are compared without the optimizer,
+# which turns rounding into small steps of either sign, in test_accumulation.
+LOG_ODDS = 4e-5
 HEADS = ["crpnet", "crpnet-cox", "crpnet-hazard", "crpnet-ipcw", "crpnet-observed"]
 
 
@@ -83,7 +86,7 @@ def test_members_trained_together_are_those_trained_one_by_one(training, validat
 def test_tile_budget_does_not_change_the_fit(name, budget, training, validation, run_config):
     reference = fitted(training, run_config(), name=name).predict(validation)["risk"]
     found = fitted(training, run_config(tile_budget=budget), name=name).predict(validation)["risk"]
-    np.testing.assert_allclose(found, reference, atol=1e-5)
+    np.testing.assert_allclose(found, reference, atol=LOG_ODDS)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -97,7 +100,7 @@ def test_order_of_tiles_does_not_change_the_fit(name, training, validation, run_
     other = replace(training, bags={key: shuffled(bag) for key, bag in training.bags.items()})
     reference = fitted(training, run_config(), name=name).predict(validation)["risk"]
     found = fitted(other, run_config(), name=name).predict(validation)["risk"]
-    np.testing.assert_allclose(found, reference, atol=1e-5)
+    np.testing.assert_allclose(found, reference, atol=LOG_ODDS)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -113,7 +116,7 @@ def test_mini_batches_dropout_and_views_are_independent_of_packing(
         )
         return fitted(data, config, name=name).predict(validation)["risk"]
 
-    np.testing.assert_allclose(risk(20), risk(10_000), atol=1e-5)
+    np.testing.assert_allclose(risk(20), risk(10_000), atol=LOG_ODDS)
 
 
 def test_training_lowers_the_loss_and_seeds_differ(training, run_config):
