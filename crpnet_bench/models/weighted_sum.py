@@ -23,7 +23,7 @@ def weighted_sum(weights: Tensor, tiles: Tensor) -> Tensor:
     """
     if tiles.dtype == torch.float32:
         return weights.T @ tiles
-    total: Tensor = _WeightedSum.apply(weights, tiles)  # type: ignore[no-untyped-call]
+    total: Tensor = _WeightedSum.apply(weights, tiles)
     return total
 
 
@@ -35,7 +35,7 @@ class _WeightedSum(torch.autograd.Function):
         ctx.save_for_backward(weights, tiles)
         total = weights.new_zeros((weights.shape[1], tiles.shape[1]))
         rows = _rows(tiles)
-        for share, part in zip(weights.split(rows), tiles.split(rows), strict=True):
+        for share, part in zip(torch.split(weights, rows), torch.split(tiles, rows), strict=True):
             total.addmm_(share.T, part.float())
         return total
 
@@ -45,7 +45,9 @@ class _WeightedSum(torch.autograd.Function):
         (gradient,) = gradients
         of_weights = torch.empty_like(weights)
         rows = _rows(tiles)
-        for share, part in zip(of_weights.split(rows), tiles.split(rows), strict=True):
+        for share, part in zip(
+            torch.split(of_weights, rows), torch.split(tiles, rows), strict=True
+        ):
             share.copy_(part.float() @ gradient.T)
         of_tiles = (weights @ gradient).to(tiles.dtype) if ctx.needs_input_grad[1] else None
         return of_weights, of_tiles
