@@ -111,8 +111,8 @@ def cohort(tmp_path_factory, drawn, write_cohort):
 
 
 def test_a_run_trains_on_tiles_and_is_validated_elsewhere(cohort):
-    home, _ = cohort("here", 0, 20)
-    _, there = cohort("there", 1, 12)
+    home, _ = cohort("here", 0, 14)
+    _, there = cohort("there", 1, 6)
     create_split(home, "here", SplitRequest())
     config = RunConfig.from_mapping(
         {
@@ -127,7 +127,7 @@ def test_a_run_trains_on_tiles_and_is_validated_elsewhere(cohort):
     assert not run.failures
     own = pd.read_parquet(run.folder / "predictions.parquet")
     assert set(own["status"]) == {"ok"}
-    assert own["risk"].nunique() > 20
+    assert own["risk"].nunique() > 14
     place = run.folder / "folds" / "repeat0-fold0" / "crpnet-finetuned"
     looked = pd.read_parquet(place / "attention.parquet")
     assert (looked.groupby("patient_id").size() == 9).all()
@@ -136,7 +136,7 @@ def test_a_run_trains_on_tiles_and_is_validated_elsewhere(cohort):
     found = validate_run(home, run.record.run_id, "there", device="cpu", progress=SilentProgress())
     rows = pd.read_parquet(found.folder / "predictions.parquet")
     whole = rows[rows["member"].isna()].set_index("patient_id")["risk"]
-    assert len(whole) == 12
+    assert len(whole) == 6
     assert whole.notna().all()
     slide = pd.read_csv(there / "slides.csv").iloc[0]
     (there / slide["path"]).unlink()
