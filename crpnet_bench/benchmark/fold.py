@@ -264,7 +264,8 @@ def _finish(
     if isinstance(fitted, HasHistory) and fitted.history is not None:
         write_training_log(fitted.history, folder / LOG_FOLDER)
     if isinstance(fitted, BagModel):
-        table = attention_table([fitted], data.bags, fold.roles.to_dict())
+        roles = {str(patient): str(role) for patient, role in fold.roles.items()}
+        table = attention_table([fitted], data.bags, roles)
         write_table(table, folder / ATTENTION_FILE)
     parts = [_label(locked.apply(held_out), "train", in_sample=False)]
     for role in ("train", "validation", "test"):
