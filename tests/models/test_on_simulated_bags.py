@@ -3,8 +3,8 @@
 Settings are the defaults: 300 iterations on up to 64 bags, five initialisations averaged. The null
 check trains one initialisation a permutation, which is the harder case: nothing is averaged out.
 For the article's head it runs on the bags of the other tests. For the other heads, to spare time,
-on fewer and smaller ones of the same design, in a third of the steps at three times the rate; with
-the default steps and rate the figures are in docs/models.md.
+on fewer and smaller ones of the same design, in a third of the steps at three times the rate; the
+figures are in docs/models.md.
 """
 
 from __future__ import annotations
