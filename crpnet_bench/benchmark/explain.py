@@ -213,9 +213,9 @@ def _slides(source: _Source, wanted: set[str]) -> dict[str, CutSlide]:
 
 def _cut_slide(path: str, features: object, tiling: TilingConfig) -> CutSlide:
     """The slide with the scale and tiles that its features were made with, where they are there."""
-    if pd.isna(features) or not Path(str(features)).exists():
+    if not isinstance(features, str) or not Path(features).exists():
         return CutSlide(Path(path), None, tiling)
-    made = read_attributes(Path(str(features)))
+    made = read_attributes(Path(features))
     mpp = made["mpp_level0"][0] if made["mpp_source"] == "manifest" else None
     return CutSlide(Path(path), mpp, TilingConfig(mpp=made["mpp"], tile_px=made["tile_px"]))
 

@@ -68,7 +68,7 @@ def transport(
         parts = [table[table["model"] == model] for table in (training, own, external)]
         for metric in ("auc", "c_index"):
             learned, before, after = (_index(metric, part, level) for part in parts)
-            row = {"model": model, "metric": metric, "level": level}
+            row: dict[str, float | str | None] = {"model": model, "metric": metric, "level": level}
             for name, found in (
                 ("training", learned),
                 ("internal", before),

@@ -276,8 +276,16 @@ def import_external(home: Home, folder: Path, run_id: str) -> None:
     place = home.runs / run_id / "external" / cohort.name / "validation.json"
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps(remarks))
-    changes = {"model": "crpnet", "metric": "auc", "level": 0.95, "internal": 0.9,
-               "external": 0.8, "change": -0.1, "change_low": -0.18, "change_high": -0.02}  # fmt: skip
+    changes = {
+        "model": "crpnet",
+        "metric": "auc",
+        "level": 0.95,
+        "internal": 0.9,
+        "external": 0.8,
+        "change": -0.1,
+        "change_low": -0.18,
+        "change_high": -0.02,
+    }
     write_table(pd.DataFrame([changes]), place.with_name("transport.parquet"))
 
 

@@ -158,7 +158,9 @@ def test_a_forest_plot_clips_wide_intervals_with_arrows():
 
 
 def test_remarks_are_told_once_with_the_rows_they_are_about():
-    rows = [ForestRow(name, value=1.0, low=0.5, high=2.0, notes=("Firth", f"{name}")) for name in "ab"]
+    rows = [
+        ForestRow(name, value=1.0, low=0.5, high=2.0, notes=("Firth", f"{name}")) for name in "ab"
+    ]
     assert forest_figure(rows, "f", "caption.").caption == "caption. Firth: a, b. a: a. b: b."
 
 
