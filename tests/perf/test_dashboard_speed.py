@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from crpnet_bench.benchmark.runner import run_benchmark
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.perf
 PATIENTS, RUNS = 10_000, 20
 SESSIONS, SECONDS = 20, 60
 FIRST, LATER, FILTER, WRITER = 4.0, 2.0, 0.7, 2.0  # seconds
+PATIENCE = 240_000  # milliseconds: twenty pages drawn on two cores take their turn
 _SETTINGS = """
 cohort = "drawn"
 split = "random-70-30"
@@ -112,6 +114,14 @@ def _opened(chromium: object, address: str) -> tuple[object, float]:
     return page, time.perf_counter() - begun
 
 
+SUBGROUPS = (  # none is chosen twice: what was seen before is kept
+    ("Male", "sex == male"),
+    ("Grade III-IV", "grade >= 3"),
+    ("Female", "sex == female"),
+    ("Grade I-II", "grade <= 2"),
+)
+
+
 def _filtered(page: object, subgroup: str, rule: str) -> float:
     page.get_by_test_id("stSidebar").get_by_label("Subgroup").click()
     option = page.get_by_role("option", name=subgroup, exact=True)
@@ -120,7 +130,9 @@ def _filtered(page: object, subgroup: str, rule: str) -> float:
     option.click()
     page.locator("code", has_text=rule).first.wait_for(timeout=30_000)
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    page.wait_for_timeout(1000)  # the browser draws on; nobody chooses again at once
+    return seconds
 
 
 def test_sessions_and_filters_are_quick(home: Home, chromium: object, tmp_path: Path):
@@ -140,13 +152,12 @@ def test_sessions_and_filters_are_quick(home: Home, chromium: object, tmp_path: 
             page.get_by_role("heading", name=name).first.wait_for(timeout=60_000)
             page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
             page.wait_for_timeout(1000)
-            subgroup, rule = {
-                "Kaplan-Meier": ("Grade III-IV", "grade >= 3"),
-                "Classification": ("Male", "sex == male"),
-            }[name]
             before = _processor_seconds(server)
-            measured[f"filter, {name}"] = (_filtered(page, subgroup, rule), FILTER)
-            computed[f"filter, {name}"] = _processor_seconds(server) - before
+            waited = [_filtered(page, *choice) for choice in SUBGROUPS]
+            print(f"\nfilters, {name}: {', '.join(f'{seconds:.2f}' for seconds in waited)} s")
+            what = f"filter, {name}, median"
+            measured[what] = (float(np.median(waited)), FILTER)
+            computed[what] = (_processor_seconds(server) - before) / len(waited)
     finally:
         browser.stop(server)
     for what, (seconds, limit) in measured.items():
@@ -222,11 +233,12 @@ def test_many_readers_see_no_error_while_others_write(
             problems += _troubles(pages[place], shown[place])
             shown[place] = names[(step // SESSIONS + place) % len(names)]
             navigation = pages[place].get_by_test_id("stSidebarNav")
-            navigation.get_by_text(shown[place], exact=True).click(timeout=60_000)
+            navigation.get_by_text(shown[place], exact=True).click(timeout=PATIENCE)
+            pages[place].wait_for_timeout(500)  # each of the twenty turns a page every ten seconds
             step += 1
         for page, name in zip(pages, shown, strict=True):
             page.wait_for_selector(
-                "[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000
+                "[data-testid=stApp][data-test-script-state=notRunning]", timeout=PATIENCE
             )
             problems += _troubles(page, name)
         told = {name: json.loads(_last_line(writer)) for name, writer in writers.items()}
