@@ -40,8 +40,11 @@ FIVE = SplitRequest(method="k-fold", folds=5, name="five")
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one processor each; the second may go."""
-    # No reports; and what else runs on this machine kills no worker by its use of memory.
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0")
+    # No reports; what else runs on this machine kills no worker by its use of memory, and other
+    # tests do not come first.
+    os.environ.update(
+        RAY_USAGE_STATS_ENABLED="0", RAY_memory_monitor_refresh_ms="0", RAY_worker_niceness="0"
+    )
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
