@@ -107,9 +107,9 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
         ConfigError: a model does not exist.
         InputError: no split was named, the cohort names no default, and there is not just one.
     """
-    record = ensure_cohort(home, config.cohort, progress)
     for model in config.models:
-        make_model(model, config)  # a wrong name is told before anything is computed
+        make_model(model, config)  # a wrong name is told before a built-in cohort is drawn
+    record = ensure_cohort(home, config.cohort, progress)
     split = config.split or record.manifest.cohort.default_split or _only_split(home, record)
     table = views.splits(home, record.pinned, split)
     oracle = () if planted_truth(record) is None else (ORACLE,)

@@ -13,7 +13,9 @@ from crpnet_bench.benchmark.inputs import plan_run
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
 from crpnet_bench.benchmark.splits import SplitRequest
-from crpnet_bench.errors import CRPNetBenchError, RunError
+from crpnet_bench.config import RunConfig
+from crpnet_bench.errors import ConfigError, CRPNetBenchError, RunError
+from crpnet_bench.home import Home
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
@@ -198,3 +200,10 @@ def test_without_a_default_split_one_is_taken_and_several_are_asked_for(new_home
         registry._run("DELETE FROM splits WHERE split <> 'five'")
     plan = plan_run(home, clinical_config(split=None), progress=SilentProgress())
     assert plan.split == "five"
+
+
+def test_a_wrong_model_is_told_before_a_built_in_cohort_is_drawn(tmp_path):
+    home = Home(tmp_path / "home")
+    with pytest.raises(ConfigError, match="did you mean 'crpnet'"):
+        plan_run(home, RunConfig(cohort="demo", models=("crpnett",)), progress=SilentProgress())
+    assert not (home.root / "cohorts").exists()
