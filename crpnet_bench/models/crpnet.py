@@ -222,6 +222,12 @@ class Classifier(nn.Module):
         self.out_weight = nn.Parameter(uniform((outputs, hidden), hidden, generators))
         self.out_bias = nn.Parameter(uniform((outputs,), hidden, generators))
 
+    @torch.no_grad()
+    def begin_alike(self) -> None:
+        """Give all outputs of a member the initial weights of its first."""
+        for initial in (self.out_weight, self.out_bias):
+            initial.copy_(initial[:, :1].clone().expand_as(initial))
+
     def forward(self, pooled: Tensor, keep: Tensor | None = None) -> Tensor:
         """From (bags, members or 1, dimension) to (bags, members, outputs).
 

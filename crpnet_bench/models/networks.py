@@ -69,6 +69,8 @@ class NetworkModel:
             generators = member_generators(seed, settings.inits)
             shape = network_shape(self.config, bags[0].dimension, lesson.head.outputs, context)
             network = build_network(self.pool, shape, generators, device)
+            if lesson.head.alike:
+                network.classifier.begin_alike()
             if self.config.model.standardize:
                 standardize(network, bags)
             history = train(

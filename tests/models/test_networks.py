@@ -307,3 +307,17 @@ def test_a_head_state_that_does_not_fit_is_refused(crpnet, tmp_path):
     path.write_text(json.dumps(description))
     with pytest.raises(ModelError, match="does not fit this program"):
         load_fitted(tmp_path)
+
+
+def test_hazards_begin_proportional_and_may_become_otherwise(training, run_config):
+    def rows_of_first_member(name, rate):
+        settings = run_config(learning_rate=rate)
+        fitted = fit(name, training, settings)
+        return fitted.network.classifier.out_weight[0].numpy()
+
+    begun, trained = (rows_of_first_member("crpnet-hazard", rate) for rate in (1e-30, 0.01))
+    assert len(begun) > 1
+    assert (begun == begun[0]).all()
+    assert not (trained == trained[0]).all()
+    classes = rows_of_first_member("crpnet", 1e-30)
+    assert not (classes == classes[0]).all()

@@ -41,6 +41,11 @@ class Head(Protocol):
         ...
 
     @property
+    def alike(self) -> bool:
+        """Whether the outputs are one question asked again, and begin with the same weights."""
+        ...
+
+    @property
     def joint(self) -> bool:
         """Whether the loss of one bag depends on the others of its batch."""
         ...

@@ -70,6 +70,7 @@ class CoxHead:
     reference: tuple[float, ...] = ()
     name: ClassVar[str] = "Cox partial likelihood"
     outputs: ClassVar[int] = 1
+    alike: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     relative: ClassVar[bool] = True
 

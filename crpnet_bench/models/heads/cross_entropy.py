@@ -45,6 +45,7 @@ class _CrossEntropy:
     """Two outputs a bag; targets are label and weight, (patients, 2)."""
 
     outputs: ClassVar[int] = 2
+    alike: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     relative: ClassVar[bool] = False
 

@@ -57,7 +57,9 @@ class HazardHead:
     """One output an interval, the log-odds of an event in it; deaths without event are censored.
 
     The outputs are added to the log-odds of the training patients' life table, so that training
-    begins at the average patient and is spent on the differences between patients.
+    begins at the average patient and is spent on the differences between patients. All intervals
+    begin with the same weights, hence with proportional hazards: what tells patients apart in one
+    interval need not be found again in each, and training is free to leave it.
 
     The members' survival curves are averaged. The risk is the log of the cumulative hazard, summed
     over the ends of the intervals: the ensemble mortality of survival forests (Ishwaran et al.
@@ -74,6 +76,7 @@ class HazardHead:
     base: tuple[float, ...]
     reference: tuple[float, ...] = ()
     name: ClassVar[str] = "discrete-time hazard"
+    alike: ClassVar[bool] = True
     joint: ClassVar[bool] = False
     relative: ClassVar[bool] = True
 
