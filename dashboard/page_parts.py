@@ -15,13 +15,20 @@ from typing import TypeVar, cast
 import pandas as pd
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+from wording import plain
 
 from crpnet_bench.errors import CRPNetBenchError, InputError, RegistryError
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.clinical_groups import available_subgroups
-from crpnet_bench.reporting.names import EXPLAINED, kind_sentence, model_title
+from crpnet_bench.reporting.names import (
+    ENDPOINT_TITLES,
+    kind_sentence,
+    model_title,
+    not_real,
+)
 from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
+from crpnet_bench.reporting.terms import EXPLAINED
 from crpnet_bench.results import RunRecord
 
 Result = TypeVar("Result")
@@ -30,6 +37,7 @@ _ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched fr
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 2.6rem 2.4rem 3rem; max-width: 1360px;}
 [data-testid="stSidebarHeader"] {height: 2.2rem;}
+[data-testid="stSidebar"] [data-testid="stSelectbox"] * {font-size: 0.8rem;}
 </style>"""
 _ALL = "All patients"
 _OWN = "Own rule"
@@ -48,6 +56,7 @@ class Choice:
         run: the run, or None.
         set_key: which patients of the run.
         where: the subgroup's rule, or empty.
+        not_real: which of the patients shown are not real, for captions; else empty.
     """
 
     home: Home
@@ -56,6 +65,7 @@ class Choice:
     run: RunRecord | None = None
     set_key: str = ""
     where: str = ""
+    not_real: str = ""
 
 
 # ---------------------------------------------------------------- the frame of every page
@@ -71,11 +81,11 @@ def frame(pages: Sequence[StreamlitPage]) -> None:
         st.session_state["choice"] = _sidebar(home)
         page.run()
     except RegistryError as error:
-        st.error(f"The registry cannot be read: {error}")
+        st.error(f"The registry cannot be read: {plain(error)}")
         st.caption("This page looks again every few seconds.")
         _look_again(home)
     except CRPNetBenchError as error:
-        st.error(str(error))
+        st.error(plain(error))
     _prepare_further_pages()
 
 
@@ -148,12 +158,13 @@ def _sidebar(home: Home) -> Choice:
         cohort = _choose_cohort(cohorts, runs)
         run = _choose_run([run for run in runs if run.cohort == cohort.partition("@")[0]])
         if run is None:
-            return Choice(home, snapshot, cohort)
+            return Choice(home, snapshot, cohort, not_real=not_real(cohorts, [cohort]))
         data = kept(home, snapshot, "run", run.run_id, make=lambda: run_data(home, run.run_id))
         set_key = _choose_set(data)
         where = _choose_subgroup(data, set_key)
-        st.caption(f"Home: {home.root}")
-    return Choice(home, snapshot, cohort, run, set_key, where)
+        st.caption(f"Home: {plain(home.root)}")
+    shown = not_real(cohorts, [cohort, *(one.pinned for one in data.sets)])
+    return Choice(home, snapshot, cohort, run, set_key, where, shown)
 
 
 def _choose_cohort(cohorts: pd.DataFrame, runs: Sequence[RunRecord]) -> str:
@@ -176,7 +187,7 @@ def _choose_run(runs: Sequence[RunRecord]) -> RunRecord | None:
         return None
     by_id = {run.run_id: run for run in runs}
     run = by_id[_always_in_address("Run", list(by_id), "run", help="Newest first.")]
-    st.caption(f"Split {run.split} · {run.endpoint} · {run.status}")
+    st.caption(plain(f"Split {run.split} · {run.endpoint} · {run.status}"))
     return run
 
 
@@ -228,7 +239,7 @@ def _choose_subgroup(data: RunData, set_key: str) -> str:
     try:
         take(data, data.set_named(set_key), rule)
     except InputError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return ""
     return rule
 
@@ -248,7 +259,7 @@ def require_cohort() -> str:
 def show_empty_home() -> None:
     """What an empty home says."""
     now = choice()
-    st.info(f"Nothing is registered in {now.home.root}.", icon=":material/inbox:")
+    st.info(f"Nothing is registered in {plain(now.home.root)}.", icon=":material/inbox:")
     st.markdown("The embedded synthetic cohort, trained and evaluated in a few minutes:")
     st.code(f"crpnet-bench run --home {now.home.root}", language="bash")
     st.markdown("Or your own patients:")
@@ -299,10 +310,11 @@ def headline(title: str, sample: Sample | None = None) -> None:
     st.header(title, anchor=False)
     if sample is None:
         return
-    rule = f" · `{sample.where}`" if sample.where else ""
+    rule = f" · {plain(sample.where)}" if sample.where else ""
+    endpoint = ENDPOINT_TITLES.get(sample.endpoint, "")
     st.markdown(
-        f"**{sample.patients_of.title}**{rule} · {sample.n} patients, {sample.events} events of "
-        f"{sample.endpoint}"
+        f"**{plain(sample.patients_of.title)}**{rule} · {sample.n} patients, "
+        f"{sample.events} events of {sample.endpoint}" + (f" ({endpoint})" if endpoint else "")
     )
     if sample.patients_of.in_sample:
         st.warning(

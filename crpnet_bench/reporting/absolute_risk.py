@@ -198,7 +198,11 @@ def decision(
         rules=treated,
     )
     lost = sample.n - len(frame)
-    told = f"{len(frame)} patients with every prediction" + (f", {lost} left out" if lost else "")
+    events = int((outcomes["status"] == 1).sum())
+    told = (
+        f"{sample.patients_of.title}: {len(frame)} patients with every prediction, {events} events"
+        + (f", {lost} left out" if lost else "")
+    )
     return curves, told
 
 

@@ -10,18 +10,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
-from crpnet_bench.reporting.model_looks import model_color, model_line
+from crpnet_bench.reporting.model_looks import model_color, model_line, model_symbol
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title
 from crpnet_bench.reporting.run_data import Sample
 from crpnet_bench.reporting.tables import format_interval
-from crpnet_bench.stats.confusion_matrix import ConfusionResult, confusion
 from crpnet_bench.stats.discrimination import roc_curve
 from crpnet_bench.stats.roc_band import roc_band
 
 __all__ = [
-    "at_threshold",
     "confusion_figure",
-    "locked_threshold",
+    "locked_counts",
     "rates_table",
     "roc_figure",
 ]
@@ -73,9 +71,13 @@ def roc_figure(
                     "threshold": curve.threshold,
                     "false_positive_rate": curve.false_positive_rate,
                     "true_positive_rate": curve.true_positive_rate,
+                    "point": "curve",
                 }
             )
         )
+        if (locked := _locked_point(sample, model)) is not None:
+            plot.add_trace(_locked_mark(model, *locked))
+            tables.append(_locked_row(model, *locked))
     if not tables:
         return empty_figure(name, "; ".join(labels) or "No model was chosen.")
     plot.add_trace(_chance())
@@ -99,9 +101,33 @@ def _roc_caption(sample: Sample, banded: str | None) -> str:
             "curve pools them."
         )
     return (
-        f"{sample.label}. Positive: event ever recorded. AUC with DeLong's 95 % interval.{band}"
-        f"{folds}"
+        f"{sample.label}. Positive: event ever recorded. AUC with DeLong's 95 % interval. Marks: "
+        f"the classes by the locked threshold, as in the matrices.{band}{folds}"
     )
+
+
+def _locked_point(sample: Sample, model: str) -> tuple[float, float] | None:
+    """False-positive and true-positive rate of the locked classes, as `evaluate` has them."""
+    rates = [sample.metric(model, name) for name in ("fpr", "recall")]
+    known = [float(row["value"]) for row in rates if row is not None and row["status"] == "ok"]
+    return (known[0], known[1]) if len(known) == len(rates) else None
+
+
+def _locked_mark(model: str, false_positive: float, true_positive: float) -> go.Scatter:
+    return go.Scatter(
+        x=[100 * false_positive], y=[100 * true_positive], mode="markers", showlegend=False,
+        marker={"symbol": model_symbol(model), "size": 12, "color": model_color(model),
+                "line": {"color": GREY, "width": 1.2}},
+        cliponaxis=False,
+        hovertemplate="locked threshold: false positives %{x:.1f} %, true positives %{y:.1f} %"
+        "<extra>" + model_title(model) + "</extra>",
+    )  # fmt: skip
+
+
+def _locked_row(model: str, false_positive: float, true_positive: float) -> pd.DataFrame:
+    cells = {"model": model, "threshold": np.nan, "false_positive_rate": false_positive,
+             "true_positive_rate": true_positive, "point": "locked classes"}  # fmt: skip
+    return pd.DataFrame([cells])
 
 
 def _band(rows: pd.DataFrame, level: float, color: str) -> go.Scatter:
@@ -152,7 +178,7 @@ def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300
         height: pixels of one row of matrices; more than six models take several rows.
     """
     name = f"confusion-{sample.patients_of.key}"
-    counts = {model: _counts(sample, model) for model in models}
+    counts = {model: locked_counts(sample, model) for model in models}
     known = {model: found for model, found in counts.items() if found is not None}
     if not known:
         return empty_figure(name, "No model gives classes for these patients.")
@@ -195,7 +221,8 @@ def _in_two_lines(title: str) -> str:
     return title
 
 
-def _counts(sample: Sample, model: str) -> dict[str, int] | None:
+def locked_counts(sample: Sample, model: str) -> dict[str, int] | None:
+    """tp, fp, tn and fn of the locked classes, as `evaluate` has them; None without classes."""
     rows = {name: sample.metric(model, name) for name in ("tp", "fp", "tn", "fn")}
     if any(row is None or row["status"] != "ok" for row in rows.values()):
         return None
@@ -258,26 +285,3 @@ def _rate(sample: Sample, model: str, metric: str) -> str:
     if row is None or row["status"] != "ok":
         return "n/a"
     return format_interval(row["value"], row["ci_low"], row["ci_high"], scale=100, digits=1)
-
-
-# ---------------------------------------------------------------- exploration
-
-
-def locked_threshold(sample: Sample, model: str) -> float | None:
-    """The probability from which the model's locked class is 1; None where there is none."""
-    rows = sample.of_model(model)
-    values = rows["threshold"].dropna().unique()
-    return float(values[0]) if len(values) else None
-
-
-def at_threshold(sample: Sample, model: str, threshold: float) -> ConfusionResult | None:
-    """The matrix at another threshold of the probability, for exploration; None without any."""
-    rows = sample.of_model(model)
-    rows = rows[rows["probability"].notna()]
-    if rows.empty:
-        return None
-    return confusion(
-        (rows["status"] == 1).to_numpy(),
-        rows["probability"].to_numpy(float) >= threshold,
-        level=sample.settings.level,
-    )

@@ -65,7 +65,7 @@ def flow_figure(flow: pd.DataFrame, name: str) -> Figure:
     plot.update_layout(margin={"t": 10, "l": 10, "r": 10, "b": 10})
     plot.update_xaxes(visible=False, range=[0, 1])
     plot.update_yaxes(visible=False, range=[y + 0.4, 0.6])
-    caption = "Patients who stay, and those who leave with their reason."
+    caption = "Patients who stay, and those who leave with their reason; events as recorded."
     return Figure(name, plot, flow, caption)
 
 
@@ -212,7 +212,10 @@ def distributions_figure(patients: pd.DataFrame, name: str) -> Figure:
     dress(plot, height=60 + 210 * rows)
     plot.update_layout(barmode="stack", margin={"t": 60}, legend={"y": 1.0 + 30 / (210 * rows)})
     data = patients[["patient_id", *shown]].assign(event=event)
-    caption = f"{len(patients)} included patients; bars are stacked: event observed or not."
+    caption = (
+        f"{len(patients)} included patients, {int(event.sum())} events; bars are stacked: event "
+        "observed or not. Missing values are not drawn."
+    )
     return Figure(name, plot, data.drop(columns="patient_id"), caption)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from crpnet_bench.errors import InputError
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.names import variable_title
-from crpnet_bench.reporting.queries import cohort_baseline
+from crpnet_bench.reporting.queries import cohort_baseline, cohort_summary
 from crpnet_bench.reporting.run_data import run_data, take
 from crpnet_bench.reporting.tables import format_p
 from crpnet_bench.schema import ColumnSource
@@ -26,7 +27,17 @@ def baseline_shown(home: Home, name: str) -> tuple[pd.DataFrame, str]:
         frame = cohort_baseline(home, name)
     except InputError as error:
         return pd.DataFrame({"": [str(error)]}), "No table: all patients are in one group."
-    shown = frame.rename(columns={"variable": "Variable", "level": "", "overall": "All"})
+    document = cohort_summary(home, name).document
+    events, n = int(document["events"]), int(document["patients"])
+    shown = frame.rename(
+        columns={
+            "variable": "Variable",
+            "level": "",
+            "event": f"Event (n = {events})",
+            "no event": f"No event (n = {n - events})",
+            "overall": f"All (n = {n})",
+        }
+    )
     shown["Variable"] = shown["Variable"].map(variable_title)
     shown["Variable"] = shown["Variable"].where(~shown["Variable"].duplicated(), "")
     shown[""] = shown[""].replace({"True": "yes", "False": "no"})
@@ -53,15 +64,18 @@ def data_dictionary(home: Home, name: str) -> pd.DataFrame:
                 "Variable": variable,
                 "Meaning": variable_title(variable),
                 "Column": column.column,
-                "Unit": column.unit or "",
-                "Values": json.dumps(column.map, ensure_ascii=False, default=str)
-                if column.map
-                else _range(values),
+                "Unit there": column.unit or "",
+                "Values": _mapped(column.map) if column.map else _range(values),
                 "Known": str(len(values)) if variable in patients else "",
                 "Note": getattr(column, "note", None) or "",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _mapped(values: Mapping[Any, Any]) -> str:
+    """How the table's words were read: `yes = true, no = false`."""
+    return ", ".join(f"{word} = {json.dumps(value)}" for word, value in values.items())
 
 
 def _range(values: pd.Series[Any]) -> str:

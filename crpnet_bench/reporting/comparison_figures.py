@@ -106,7 +106,12 @@ def _texts(x: Sequence[float], y: Sequence[object], texts: Sequence[str]) -> go.
 
 
 def forest_figure(
-    rows: Sequence[ForestRow], name: str, caption: str, *, counted: str = "Events/n"
+    rows: Sequence[ForestRow],
+    name: str,
+    caption: str,
+    *,
+    counted: str = "Events/n",
+    tested: str = "P",
 ) -> Figure:
     """A forest plot: n and events, the hazard ratio as drawing and as text, P.
 
@@ -115,6 +120,7 @@ def forest_figure(
         name: stem of the figure's files.
         caption: what the patients are and how the ratios were fitted.
         counted: heading of the counts.
+        tested: heading of the P values.
     """
     if not rows:
         return empty_figure(name, caption)
@@ -129,7 +135,7 @@ def forest_figure(
     columns = (
         (0.0, counted, [row.counts for row in rows]),
         (split, "HR (95 % CI)", [row.text for row in rows]),
-        (split + 0.46, "P", [row.p_text if not row.heading else "" for row in rows]),
+        (split + 0.46, tested, [row.p_text if not row.heading else "" for row in rows]),
     )
     for x, title, texts in columns:
         plot.add_trace(
@@ -161,10 +167,20 @@ def forest_figure(
 def _notes(rows: Sequence[ForestRow]) -> str:
     """Each remark once, with the rows it is about."""
     about: dict[str, list[str]] = {}
-    for row in rows:
+    for label, row in zip(_whole_labels(rows), rows, strict=True):
         for note in row.notes:
-            about.setdefault(note, []).append(row.label.strip())
+            about.setdefault(note, []).append(label)
     return "".join(f" {note}: {', '.join(labels)}." for note, labels in about.items())
+
+
+def _whole_labels(rows: Sequence[ForestRow]) -> list[str]:
+    """Labels that can be read without the heading above them, such as `Necrosis: no`."""
+    labels, heading = [], ""
+    for row in rows:
+        heading = row.label if row.heading else heading
+        label = row.label.strip()
+        labels.append(f"{heading}: {label}" if heading and not row.heading else label)
+    return labels
 
 
 def _reach(rows: Sequence[ForestRow]) -> tuple[float, float]:
@@ -210,7 +226,7 @@ def _forest_data(rows: Sequence[ForestRow]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "row": row.label.strip(),
+                "row": label,
                 "hazard_ratio": row.value,
                 "ci_low": row.low,
                 "ci_high": row.high,
@@ -219,7 +235,7 @@ def _forest_data(rows: Sequence[ForestRow]) -> pd.DataFrame:
                 "text": row.text,
                 "note": "; ".join(row.notes),
             }
-            for row in rows
+            for label, row in zip(_whole_labels(rows), rows, strict=True)
         ]
     )
 
@@ -262,9 +278,16 @@ def levels_figure(table: pd.DataFrame, model: str, metric: str, name: str, label
         title=METRIC_TITLES[metric], range=[0.2, 1.45], tickvals=[0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
     )
     plot.update_yaxes(autorange="reversed", showgrid=False)
+    unknown = [
+        f"{variable}: {level} ({reason})" if level else f"{variable} ({reason})"
+        for variable, level, reason in table.loc[
+            table["status"] != "ok", ["variable", "level", "reason"]
+        ].itertuples(index=False)
+    ]
+    without = f" Not estimable: {'; '.join(unknown)}." if unknown else ""
     caption = (
         f"{label}. {METRIC_TITLES[metric]} of {model_title(model)} with 95 % interval, "
-        "events/patients; groups of fewer than 5 patients are not shown."
+        f"events/patients; groups of fewer than 5 patients are not shown.{without}"
     )
     columns = ["variable", "level", "value", "ci_low", "ci_high", "n", "events"]
     return Figure(name, plot, known[columns].reset_index(drop=True), caption)

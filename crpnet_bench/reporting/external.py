@@ -10,7 +10,7 @@ import pandas as pd
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.absolute_risk import calibrations, probabilities
-from crpnet_bench.reporting.names import model_title, variable_title
+from crpnet_bench.reporting.names import model_title, readable, variable_title
 from crpnet_bench.reporting.run_data import PatientSet, RunData, Sample
 from crpnet_bench.reporting.tables import format_interval, format_p
 from crpnet_bench.reporting.validation_tables import TRANSPORT_COLUMNS, transport_table
@@ -95,13 +95,17 @@ def sets_metrics(samples: Sequence[Sample], model: str, metric: str) -> pd.DataF
         for sample in samples
         if (row := sample.metric(model, metric)) is not None
     ]
-    columns = ["variable", "level", "value", "ci_low", "ci_high", "n", "events", "status"]
+    columns = ["variable", "level", "value", "ci_low", "ci_high", "n", "events", "status",
+               "reason"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
 def case_mix(samples: Sequence[Sample]) -> tuple[pd.DataFrame, str]:
     """The baseline table by set, and its caption."""
-    parts = [sample.patients.assign(set=sample.patients_of.title) for sample in samples]
+    parts = [
+        sample.patients.assign(set=f"{sample.patients_of.title} (n = {sample.n})")
+        for sample in samples
+    ]
     frame = pd.concat(parts, ignore_index=True)
     variables = [c for c in _DESCRIBED if c in frame and frame[c].notna().any()]
     if len(parts) < 2 or not variables:
@@ -111,6 +115,8 @@ def case_mix(samples: Sequence[Sample]) -> tuple[pd.DataFrame, str]:
     shown["Variable"] = shown["Variable"].map(variable_title)
     shown["Variable"] = shown["Variable"].where(~shown["Variable"].duplicated(), "")
     shown[""] = shown[""].replace({"True": "yes", "False": "no"})
+    sets = [str(part["set"].iloc[0]) for part in parts]
+    shown = shown[["Variable", "", *sets, "All", "p_value", "test"]].copy()
     shown["P"] = shown.pop("p_value").map(lambda p: "" if pd.isna(p) else format_p(float(p)))
     shown["Test"] = shown.pop("test")
     return shown, (
@@ -143,7 +149,8 @@ def validation_remarks(home: Home, run_id: str) -> list[tuple[str, tuple[str, ..
     found = []
     for path in sorted((home.runs / run_id / "external").glob("*/validation.json")):
         about = json.loads(path.read_text(encoding="utf-8"))
-        found.append((str(about["cohort"]), (*about["remarks"], *about["failures"])))
+        told = (*about["remarks"], *about["failures"])
+        found.append((str(about["cohort"]), tuple(readable(one) for one in told)))
     return found
 
 
@@ -162,6 +169,8 @@ def other_cohorts(home: Home, record: RunRecord) -> pd.DataFrame:
     """Registered cohorts that the run could be validated on, with their events."""
     frame = views.cohorts(home).drop_duplicates("cohort")
     frame = frame[frame["cohort"] != record.cohort]
+    # A cohort with slides first: networks have nothing to look at in another.
+    frame = frame.sort_values("slides", ascending=False, kind="stable")
     return pd.DataFrame(
         {
             "Cohort": frame["cohort"],

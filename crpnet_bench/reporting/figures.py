@@ -1,15 +1,17 @@
 """What every figure is: a drawing, the numbers behind it, a caption; and how it leaves.
 
 Drawings carry no colours for text and background, so that a page may show them light or dark;
-an exported file gets white paper.
+an exported file gets white paper and its caption, so that n, events and "synthetic" go with it.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
 from importlib.util import find_spec
+from textwrap import wrap
 from typing import Literal
 
 import pandas as pd
@@ -31,8 +33,9 @@ GREY = "#8C8C8C"  # reference lines, readable on white and on black
 _FONT = "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif"
 _INKS = {"light": ("#1B2733", "#E3E8ED"), "dark": ("#E4EAF0", "#2C3742")}  # text, grid lines
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "google-chrome-stable")
-_EXPORT_WIDTH = 900
+_EXPORT_WIDTH, _EXPORT_HEIGHT = 900, 520
 _PNG_SCALE = 3  # 900 px wide becomes 2,700: 300 dpi at 9 inches
+_LETTERS, _LINE_PIXELS = 128, 15  # of a caption below an exported figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,10 @@ class Figure:
     def file_stem(self) -> str:
         """The name, safe as a file's name."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-").lower()
+
+    def about(self, patients: str) -> Figure:
+        """The figure with a word on whose patients they are at the end of its caption."""
+        return replace(self, caption=f"{self.caption} {patients}") if patients else self
 
     def csv(self) -> bytes:
         """The numbers behind the figure."""
@@ -80,7 +87,7 @@ class Figure:
         content: bytes = printed.to_image(
             format=kind,
             width=_EXPORT_WIDTH,
-            height=printed.layout.height or 520,
+            height=printed.layout.height,
             scale=_PNG_SCALE if kind == "png" else 1,
         )
         return content
@@ -101,11 +108,18 @@ class Figure:
 
     def _printed(self) -> go.Figure:
         printed = self.on("light")
+        lines = [escape(line, quote=False) for line in wrap(self.caption, _LETTERS)]
         printed.update_layout(
             font={"family": "Arial, Helvetica, sans-serif", "size": 14},
             paper_bgcolor="white",
             plot_bgcolor="white",
-        )
+            height=(printed.layout.height or _EXPORT_HEIGHT) + _LINE_PIXELS * (len(lines) + 1),
+            title={
+                "text": "<br>".join(lines), "font": {"size": 12}, "automargin": True,
+                "x": 0.012, "xanchor": "left", "xref": "container",
+                "y": 0.012, "yanchor": "bottom", "yref": "container",
+            },
+        )  # fmt: skip
         return printed
 
 
@@ -154,4 +168,4 @@ def with_alpha(color: str, alpha: float) -> str:
 
 def faded(color: str) -> str:
     """A colour for parts that few patients support."""
-    return with_alpha(color, 0.45)
+    return with_alpha(color, 0.6)

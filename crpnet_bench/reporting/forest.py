@@ -14,7 +14,7 @@ from crpnet_bench.reporting.clinical_groups import level_order
 from crpnet_bench.reporting.clinical_models import risk_of
 from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.run_data import Sample
-from crpnet_bench.reporting.survival import FEWEST_EVENTS, FEWEST_PATIENTS
+from crpnet_bench.reporting.survival import FEWEST_EVENTS, FEWEST_PATIENTS, p_with_sign
 from crpnet_bench.reporting.tables import format_interval, format_p
 from crpnet_bench.stats.cox import cox_ph
 from crpnet_bench.stats.cox_result import CoxTerm
@@ -25,6 +25,7 @@ __all__ = [
     "MULTIVARIABLE",
     "ForestRow",
     "forest_rows",
+    "interval_methods",
     "multivariable_rows",
     "subgroup_forest",
     "subgroup_rows",
@@ -113,6 +114,13 @@ def _forest_row(
         model=model,
         notes=tuple(part for part in (firth, unstable if ok else str(reason)) if part),
     )
+
+
+def interval_methods(metrics: pd.DataFrame, metric: str) -> str:
+    """How the intervals of a hazard ratio were made, for the caption."""
+    rows = metrics[(metrics["metric"] == metric) & (metrics["status"] == "ok")]
+    methods = "; ".join(dict.fromkeys(rows["ci_method"].dropna().astype(str)))
+    return f"95 % intervals: {methods}." if methods else ""
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 a cell
@@ -240,8 +248,11 @@ def subgroup_rows(effects: Sequence[SubgroupEffect], model: str) -> tuple[Forest
 
 
 def _interaction(effect: SubgroupEffect) -> str:
-    p = effect.interaction.p_value
-    return "interaction not estimable" if p is None else f"interaction P = {format_p(p)}"
+    found = effect.interaction
+    if found.p_value is None:
+        return "interaction not estimable"
+    told = ", approximate" if "infinite" in str(found.warning) else ""
+    return f"interaction {p_with_sign(found.p_value)}{told}"
 
 
 def _subgroup_row(effect: SubgroupEffect, model: str) -> ForestRow:

@@ -39,6 +39,7 @@ _LOOKS: Mapping[str, _Look] = {
     "necrosis": ("#98A2AE", "dot"),
     "diameter": ("#A7ADB3", "dashdot"),
     "site_only": ("#77716B", "longdash"),
+    "mean_colour": ("#D1495B", "dot"),
 }
 _SAME = {"uiss": "uiss_2002", "karakiewicz": "karakiewicz_refit"}
 _COLORS = ("#AA4499", "#44AA99", "#999933", "#6699CC", "#C47A53", "#8F6BB5", "#B5657A")

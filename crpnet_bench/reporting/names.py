@@ -1,11 +1,16 @@
-"""Words that mean the same everywhere: titles, plain explanations; colours of groups."""
+"""Words that mean the same everywhere: titles of models and variables; colours of groups."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
-    "EXPLAINED",
+    "ENDPOINT_TITLES",
     "GROUP_COLORS",
     "METRIC_TITLES",
     "ROLE_TITLES",
@@ -13,6 +18,8 @@ __all__ = [
     "group_color",
     "kind_sentence",
     "model_title",
+    "not_real",
+    "readable",
     "variable_title",
 ]
 
@@ -57,6 +64,9 @@ _GROUPS: Mapping[str, str] = {
 }
 
 VARIABLE_TITLES: Mapping[str, str] = {
+    "patient_id": "Identifier",
+    "time": "Follow-up time",
+    "event": "Outcome",
     "age": "Age, years",
     "sex": "Sex",
     "symptoms": "Symptoms",
@@ -66,6 +76,7 @@ VARIABLE_TITLES: Mapping[str, str] = {
     "M": "M stage",
     "grade": "WHO/ISUP grade",
     "tumor_size_cm": "Tumour diameter, cm",
+    "tumor_size": "Tumour diameter, cm",
     "necrosis": "Necrosis",
     "sarcomatoid": "Sarcomatoid change",
     "rhabdoid": "Rhabdoid change",
@@ -78,6 +89,17 @@ ROLE_TITLES: Mapping[tuple[str, bool], str] = {
     ("validation", False): "Validation",
     ("test", False): "Test",
     ("external", False): "External",
+}
+
+ENDPOINT_TITLES: Mapping[str, str] = {
+    "RFS": "recurrence-free survival",
+    "TTR": "time to recurrence",
+    "MFS": "metastasis-free survival",
+    "PFI": "progression-free interval",
+    "PFS": "progression-free survival",
+    "DFS": "disease-free survival",
+    "DSS": "disease-specific survival",
+    "OS": "overall survival",
 }
 
 METRIC_TITLES: Mapping[str, str] = {
@@ -97,32 +119,6 @@ METRIC_TITLES: Mapping[str, str] = {
     "specificity_t": "Specificity",
     "ppv_t": "Positive predictive value",
     "npv_t": "Negative predictive value",
-}
-
-# Plain words for tooltips.
-EXPLAINED: Mapping[str, str] = {
-    "c_index": "Of all pairs of patients in which it is known who had the event first: the share "
-    "in which the model gave that patient the higher risk. 0.5 is guessing, 1 is perfect.",
-    "auc": "The chance that a patient with a recorded event has a higher risk than one without. "
-    "0.5 is guessing, 1 is perfect. It ignores how long patients were followed.",
-    "hr": "How many times as often the event happens, at any moment, in one group as in the "
-    "other. 1 means no difference. A wide interval means few events.",
-    "hr_per_sd": "How many times as often the event happens for each standard deviation of the "
-    "risk among training patients: the same step for every model.",
-    "calibration": "Whether a predicted risk of 20 % means that 20 of 100 such patients have the "
-    "event. A model can rank patients well and still be badly calibrated.",
-    "out_of_fold": "Each training patient is predicted by a model that was not fitted on him or "
-    "her (inner cross-validation). Apparent results come from the model that was fitted on the "
-    "same patients and are too good.",
-    "ever": "A patient counts as positive when an event was recorded at any time. Patients who "
-    "left early count as negative, so rates depend on the length of follow-up.",
-    "ipcw": "Patients lost before the horizon are replaced by giving those who stayed a larger "
-    "weight (inverse probability of censoring).",
-    "net_benefit": "Events found by treating those above the threshold, less the needless "
-    "treatments, these weighed by the odds of the threshold.",
-    "locked": "Learned on out-of-fold risks of the training patients and never changed after.",
-    "interaction": "Tests whether the hazard ratio differs between the subgroups. Without a small "
-    "P value, differences between subgroups are likely to be chance.",
 }
 
 
@@ -147,6 +143,33 @@ def variable_title(name: str) -> str:
     return VARIABLE_TITLES.get(name, name.replace("_", " "))
 
 
+# Names that the registry and runs write into sentences.
+_IN_SENTENCES: Mapping[str, str] = {
+    **_TITLES,
+    "ecog": "ECOG",
+    "tumor_size_cm": "tumour diameter",
+    "tumor_size": "tumour diameter",
+    "tnm_edition": "TNM edition",
+    "who_isup": "WHO/ISUP",
+    "fuhrman": "Fuhrman",
+}
+_WORDS = frozenset({"diameter", "grade", "necrosis"})  # names that are words as well
+_NAME = re.compile(
+    r"(?<![\w/.+-])("
+    + "|".join(sorted(map(re.escape, set(_IN_SENTENCES) - _WORDS), key=len, reverse=True))
+    + r")(?![\w/+-])"
+)
+
+
+def readable(sentence: str) -> str:
+    """A warning or remark with titles in place of the names that programs use.
+
+    >>> readable("uiss_2002 is determined for 48 patients; most often because ecog is missing")
+    'UISS is determined for 48 patients; most often because ECOG is missing'
+    """
+    return _NAME.sub(lambda found: _IN_SENTENCES[found.group()], sentence)
+
+
 def kind_sentence(kind: str) -> str:
     """What a reader must know about a cohort's kind; empty for real patients.
 
@@ -157,3 +180,22 @@ def kind_sentence(kind: str) -> str:
         "synthetic": "Synthetic: drawn by a program, slides included; no patient is behind it.",
         "simulated": "Simulated: patients drawn by a program; no real patient is behind them.",
     }.get(kind, "")
+
+
+def not_real(cohorts: pd.DataFrame, shown: Sequence[str]) -> str:
+    """Which of the cohorts shown have patients that a program drew; empty where all are real.
+
+    Args:
+        cohorts: `views.cohorts`.
+        shown: `NAME@VERSION`.
+    """
+    kinds = {
+        f"{name}@{version}": str(kind)
+        for name, version, kind in cohorts[["cohort", "version", "kind"]].itertuples(index=False)
+    }
+    drawn: dict[str, list[str]] = {}
+    for name in dict.fromkeys(shown):
+        if kinds.get(name, "real") != "real":
+            drawn.setdefault(kinds[name], []).append(name.partition("@")[0])
+    parts = [f"{kind} patients ({', '.join(names)})" for kind, names in drawn.items()]
+    return f"{'; '.join(parts).capitalize()}." if parts else ""

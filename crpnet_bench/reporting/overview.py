@@ -10,8 +10,9 @@ import pandas as pd
 
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
-from crpnet_bench.reporting.names import EXPLAINED, METRIC_TITLES, model_title, variable_title
+from crpnet_bench.reporting.names import METRIC_TITLES, model_title, readable, variable_title
 from crpnet_bench.reporting.tables import format_interval
+from crpnet_bench.reporting.terms import EXPLAINED
 from crpnet_bench.results import RunRecord
 
 __all__ = [
@@ -154,7 +155,7 @@ def _tile(metric: str, row: pd.Series[Any], model: str) -> Tile:
     ).partition(" (")
     interval = f"95 % CI {limits.removesuffix(')')}" if known and limits else ""
     explained = {"c_index": "c_index", "auc": "auc"}.get(metric, "hr")
-    title = METRIC_TITLES[metric].replace(", high against low", "")
+    title = METRIC_TITLES[metric].replace("Hazard ratio, high against low", "HR high/low")
     return Tile(f"{title}, {model_title(model)}", value, interval, EXPLAINED[explained])
 
 
@@ -185,7 +186,7 @@ def _newest_cohorts(home: Home) -> list[str]:
 def _of_cohort(home: Home, name: str) -> Iterator[dict[str, str]]:
     record = views.cohort(home, name)
     for warning in record.warnings:
-        yield {"Where": record.name, "What": warning}
+        yield {"Where": record.name, "What": readable(warning)}
     patients = views.patients(home, name)
     share = patients.isna().mean()
     for column, missing in share.items():
@@ -203,6 +204,6 @@ def _slides(count: int) -> str:
 
 def _of_run(record: RunRecord) -> Iterator[dict[str, str]]:
     for failure in record.failures:
-        yield {"Where": f"run {record.run_id}", "What": f"failed: {failure}"}
+        yield {"Where": f"run {record.run_id}", "What": f"failed: {readable(failure)}"}
     if not record.status.startswith("done"):
         yield {"Where": f"run {record.run_id}", "What": f"status: {record.status}"}

@@ -33,6 +33,7 @@ __all__ = [
     "patients_table",
     "position_figure",
     "run_local_names",
+    "score_notes",
     "score_trace",
     "slide_pictures",
 ]
@@ -77,7 +78,7 @@ def patients_table(sample: Sample, model: str, names: Mapping[str, str]) -> pd.D
             "Risk": table["risk"].astype("Float64").round(3),
             "Probability": table["probability"].astype("Float64").round(3),
             "Risk group": table["risk_group"],
-            "Class": table["predicted_class"],
+            "Class": table["predicted_class"].map({1: "event", 0: "no event"}),
             "Months": table["time"].astype("Float64").round(1),
             "Outcome": table["status"].map(_OUTCOME),
         }
@@ -108,6 +109,17 @@ def patient_scores(home: Home, cohort: str, patient: str) -> pd.DataFrame:
         }
     )
     return table[[name for name in table if name == "Value" or (table[name] != "").any()]]
+
+
+def score_notes(table: pd.DataFrame) -> str:
+    """Each note of `patient_scores` once and whole, with its scores."""
+    about: dict[str, list[str]] = {}
+    for name, notes in (
+        table[["Score", "Notes"]].itertuples(index=False) if "Notes" in table else ()
+    ):
+        for note in filter(None, str(notes).split("; ")):
+            about.setdefault(note, []).append(str(name))
+    return " ".join(f"{', '.join(names)}: {note}." for note, names in about.items())
 
 
 def _listed(text: object) -> list[str]:
@@ -231,6 +243,11 @@ class SlidePictures:
     warning: str
     high: tuple[Path, ...]
     low: tuple[Path, ...]
+
+    @property
+    def fitted_on_patient(self) -> bool:
+        """Whether the network was trained on this patient."""
+        return self.role == "train"
 
     def picture(self, name: str) -> Path:
         """`thumbnail.jpg`, `attention.png`, `evidence.png` or `tiles.geojson`."""

@@ -250,7 +250,10 @@ def _tile_steps(
         count.row("slide not usable", "leaves", (), len(part), str(reason))
         for reason, part in own[~done].groupby("reason", sort=False)
     ]
-    rows.append(count.row("with tiles", "stays", own.loc[done, "patient_id"], int(done.sum())))
+    tiled = own.loc[done, "patient_id"]
+    if without := set(own["patient_id"]) - set(tiled):
+        rows.append(count.row("without tiles", "leaves", without, reason="no slide was usable"))
+    rows.append(count.row("with tiles", "stays", tiled, int(done.sum())))
     return rows
 
 

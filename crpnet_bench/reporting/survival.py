@@ -191,8 +191,11 @@ def _sentence(
 ) -> str:
     if value is None or pd.isna(value):
         return f"{name}: HR not estimable ({reason})"
+    known = low is not None and not pd.isna(low)
+    interval = ", 95 % CI by profile likelihood" if firth else ", 95 % CI by Wald"
     method = ", Firth" if firth else ""
-    return f"{name}: HR {format_interval(value, low, high, digits=2)}{method}"
+    text = format_interval(value, low, high, digits=2)
+    return f"{name}: HR {text}{method}{interval if known else ''}"
 
 
 # ---------------------------------------------------------------- tables

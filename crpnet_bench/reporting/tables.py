@@ -192,11 +192,14 @@ def format_interval(
     '0.879 (0.783-0.943)'
     >>> format_interval(0.5, None, None, scale=100, digits=1)
     '50.0'
+    >>> format_interval(0.13, -0.24, 0.47, digits=2)
+    '0.13 (-0.24 to 0.47)'
     """
     text = _number(value * scale, digits)
     if pd.isna(low) or pd.isna(high):
         return text
-    return f"{text} ({_number(low * scale, digits)}-{_number(high * scale, digits)})"
+    ends = _number(low * scale, digits), _number(high * scale, digits)
+    return f"{text} ({(' to ' if ends[0].startswith('-') else '-').join(ends)})"
 
 
 def _number(value: float, digits: int) -> str:

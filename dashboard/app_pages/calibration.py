@@ -1,6 +1,7 @@
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import choose_model, headline, of_page, require_run, sections
+from wording import plain, terms
 
 from crpnet_bench.reporting.absolute_risk import (
     brier_table,
@@ -10,12 +11,13 @@ from crpnet_bench.reporting.absolute_risk import (
     over_time,
     probabilities,
 )
-from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.risk_figures import (
     calibration_figure,
     decision_figure,
     over_time_figure,
 )
+from crpnet_bench.reporting.terms import EXPLAINED
 
 data, sample = require_run()
 headline("Calibration and utility", sample)
@@ -31,9 +33,18 @@ with right:
 known, not_calibrated = of_page(
     "probabilities", horizon, make=lambda: probabilities(data, sample, models, horizon)
 )
+
+
+def not_calibrated_because() -> str:
+    """Models without probabilities, each with the reason."""
+    told = "; ".join(f"{model_title(one)}: {why}" for one, why in not_calibrated.items())
+    return f"Not calibrated: {told}." if told else ""
+
+
 part = sections(["Calibration", "Decision curve", "Over time"], "calibration_part")
 stem = f"{sample.patients_of.key}-{horizon:g}-months"
 if part == "Calibration":
+    terms("calibration", "observed_expected", "slope", "interval")
     st.caption(
         "Risks become probabilities through a Cox model that was learned on out-of-fold risks of "
         "the training patients. On the training patients themselves calibration says little."
@@ -51,9 +62,15 @@ if part == "Calibration":
             key="calibration",
         )
     else:
-        st.info(f"{model_title(model)} is not calibrated: {not_calibrated[model]}.")
-    show_table(calibrations_table(found, not_calibrated), "calibration-table", height="content")
+        st.info(plain(f"{model_title(model)} is not calibrated: {not_calibrated[model]}."))
+    show_table(
+        calibrations_table(found, not_calibrated),
+        "calibration-table",
+        caption="In brackets 95 % intervals. " + not_calibrated_because(),
+        height="content",
+    )
 elif part == "Decision curve":
+    terms("net_benefit", "ipcw")
     st.caption(EXPLAINED["net_benefit"])
     curves, told = of_page("decision", horizon, make=lambda: decision(sample, known, horizon))
     if curves is None:
@@ -61,9 +78,9 @@ elif part == "Decision curve":
     else:
         show_figure(decision_figure(curves, f"decision-{stem}", told), key="decision")
     if not_calibrated:
-        names = ", ".join(model_title(one) for one in not_calibrated)
-        st.caption(f"Not calibrated, so not drawn: {names}.")
+        st.caption(plain(not_calibrated_because()))
 else:
+    terms("auc_t", "brier", "index_of_accuracy", "ipcw", "interval")
     over = of_page("over-time", make=lambda: over_time(data, sample, models))
     st.subheader("Time-dependent AUC")
     show_figure(
@@ -78,5 +95,5 @@ else:
         of_page("brier", horizon, make=lambda: brier_table(known, not_calibrated, horizon)),
         "brier-table",
         caption=f"At {chosen}. Index of prediction accuracy: how much better than knowing the "
-        "average only; negative is worse.",
+        "average only; negative is worse. In brackets 95 % intervals. " + not_calibrated_because(),
     )

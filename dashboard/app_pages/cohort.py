@@ -3,10 +3,12 @@ from collections.abc import Callable
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import Result, choice, headline, kept, require_cohort, sections
+from wording import plain, terms
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting import cohort_figures as figures
 from crpnet_bench.reporting.cohort_tables import baseline_shown, data_dictionary, event_free_table
+from crpnet_bench.reporting.names import readable
 from crpnet_bench.reporting.queries import cohort_flow, cohort_summary
 
 name = require_cohort()
@@ -19,16 +21,16 @@ def cached(what: str, make: Callable[[], Result]) -> Result:
 
 summary = cached("summary", lambda: cohort_summary(now.home, name))
 document = summary.document
-headline(str(document["title"] or document["cohort"]))
+headline(plain(document["title"] or document["cohort"]))
 st.markdown(
     f"**{document['cohort']}**, version {document['version']} · {document['kind']} · "
     f"{document['patients']} patients, {document['events']} events of {document['endpoint']}, "
     f"{document['competing_deaths']} deaths without it · {document['slides']} slides · "
     f"time from {document['origin']} · TNM edition {document['tnm_edition']}, "
-    f"grading {document['grading']}"
+    f"grading {readable(str(document['grading']))}"
 )
 if document["warnings"]:
-    points = "\n".join(f"- {warning}" for warning in document["warnings"])
+    points = "\n".join(f"- {plain(readable(warning))}" for warning in document["warnings"])
     st.warning(f"Look at this before trusting the cohort:\n{points}", icon=":material/flag:")
 
 patients = cached(
@@ -53,6 +55,7 @@ elif part == "Missing values":
     show_figure(figures.missingness_figure(patients, f"missing-{document['cohort']}"))
     show_table(summary.scores, "scores-determined", caption="How many patients have each score.")
 elif part == "Follow-up":
+    terms("follow_up", "interval")
     show_figure(figures.follow_up_figure(patients, f"follow-up-{document['cohort']}"))
     if now.run is not None:
         st.subheader("Event-free patients by risk group")

@@ -1,6 +1,7 @@
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import choose_model, headline, of_page, require_run, sections
+from wording import terms
 
 from crpnet_bench.reporting.associations import correlations, correlations_table, level_metrics
 from crpnet_bench.reporting.clinical_models import with_clinical
@@ -13,12 +14,14 @@ from crpnet_bench.reporting.comparison_figures import (
 from crpnet_bench.reporting.forest import (
     MULTIVARIABLE,
     forest_rows,
+    interval_methods,
     multivariable_rows,
     subgroup_forest,
     subgroup_rows,
 )
-from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.paired import paired_table
+from crpnet_bench.reporting.terms import EXPLAINED
 
 data, sample = require_run()
 headline("Comparison", sample)
@@ -33,7 +36,7 @@ part = sections(
 
 
 if part == "C-index":
-    st.caption(EXPLAINED["c_index"])
+    terms("c_index", "interval")
     show_figure(
         bars_figure(
             metrics, everything, "c_index", f"c-index-{sample.patients_of.key}", sample.label
@@ -41,7 +44,7 @@ if part == "C-index":
         key="c-index",
     )
 elif part == "Hazard ratios":
-    st.caption(EXPLAINED["hr"])
+    terms("hr", "hr_per_sd", "locked", "interval")
     groups = (
         "Groups by the locked training median"
         if sample.out_of_fold
@@ -58,7 +61,7 @@ elif part == "Hazard ratios":
         figure = forest_figure(
             rows,
             f"forest-{metric}-{sample.patients_of.key}",
-            f"{sample.label}. {caption}",
+            f"{sample.label}. {caption} {interval_methods(metrics, metric)}",
             counted="Events/n" if metric == "hr_per_sd" else "Events/n, high v low",
         )
         show_figure(figure, key=metric)
@@ -81,6 +84,7 @@ elif part == "Hazard ratios":
         key="multivariable",
     )  # fmt: skip
 elif part == "Paired differences":
+    terms("c_index", "auc", "holm", "interval")
     model = choose_model(data, "model", "Compare this model with each other")
     show_table(
         of_page("paired", model, make=lambda: paired_table(sample, model)),
@@ -89,7 +93,7 @@ elif part == "Paired differences":
         "DeLong's paired test. Holm: adjusted for the comparisons of this table.",
     )
 elif part == "Subgroups":
-    st.caption(EXPLAINED["interaction"])
+    terms("interaction", "hr", "holm", "locked", "interval")
     model = choose_model(data, "model")
     effects = of_page("subgroups", model, make=lambda: subgroup_forest(sample, model))
     show_figure(
@@ -98,13 +102,17 @@ elif part == "Subgroups":
             f"subgroups-{sample.patients_of.key}",
             f"{sample.label}. Hazard ratio of the locked high against the low risk group of "
             f"{model_title(model)}; P adjusted over all subgroups (Holm). Subgroups with fewer "
-            "than 10 patients or 5 events get no hazard ratio."
+            "than 10 patients or 5 events get no hazard ratio (suppressed). Cox models, 95 % "
+            "intervals; interaction: likelihood ratio, approximate where a group without events "
+            "makes a hazard ratio infinite."
             if effects
             else "No risk groups or no clinical variables for these patients.",
+            tested="P, Holm",
         ),
         key="subgroups",
     )
 elif part == "Age, sex, site":
+    terms("c_index", "interval")
     model = choose_model(data, "model")
     table = of_page(
         "levels", model,
@@ -115,10 +123,15 @@ elif part == "Age, sex, site":
         key="levels",
     )
 else:
+    terms("rho", "risk", "holm", "interval")
     model = choose_model(data, "model")
     found = of_page("correlations", model, make=lambda: correlations(sample, model))
     show_figure(
         correlation_figure(sample, model, found, f"correlations-{sample.patients_of.key}"),
         key="correlations",
     )
-    show_table(correlations_table(found), "correlation-table")
+    show_table(
+        correlations_table(found),
+        "correlation-table",
+        caption="Holm: adjusted for the comparisons of this table.",
+    )

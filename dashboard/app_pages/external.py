@@ -1,6 +1,7 @@
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import choice, choose_model, headline, of_page, require_run, sample_of, sections
+from wording import plain, terms
 
 from crpnet_bench.reporting.comparison_figures import levels_figure
 from crpnet_bench.reporting.external import (
@@ -14,7 +15,7 @@ from crpnet_bench.reporting.external import (
     transport_tables,
     validation_remarks,
 )
-from crpnet_bench.reporting.names import EXPLAINED
+from crpnet_bench.reporting.names import readable
 
 data, _ = require_run()
 now, record = choice(), data.record
@@ -28,22 +29,23 @@ samples = [sample for sample in samples if sample.n]
 if not any(sample.patients_of.role == "external" for sample in samples):
     st.info("This run was not applied to another cohort yet.", icon=":material/travel_explore:")
     others = of_page("others", make=lambda: other_cohorts(now.home, record))
-    name = "COHORT" if others.empty else str(others["Cohort"].iloc[0])
+    unseen = "demo-external" if record.cohort == "demo" else "COHORT"
+    name = str(others["Cohort"].iloc[0]) if len(others) and unseen == "COHORT" else unseen
     st.code(f"crpnet-bench validate {record.run_id} {name} --home {now.home.root}", language="bash")
     if not others.empty:
         show_table(others, "other-cohorts")
 
-own = f"{record.cohort}@{record.cohort_version}"
-for cohort, remarks in ((own, record.remarks), *validation_remarks(now.home, record.run_id)):
-    if remarks:
-        points = "\n".join(f"- {remark}" for remark in remarks)
-        st.warning(f"On {cohort}:\n{points}", icon=":material/flag:")
-
 part = sections(["Performance", "Case-mix", "Ledger"], "external_part")
 horizon = max(record_horizons) if (record_horizons := samples[0].settings.horizons_months) else 60.0
 if part == "Performance":
+    own = f"{record.cohort}@{record.cohort_version}"
+    remarked = [(own, tuple(readable(one) for one in record.remarks))]
+    for cohort, remarks in (*remarked, *validation_remarks(now.home, record.run_id)):
+        if remarks:
+            points = "\n".join(f"- {plain(remark)}" for remark in remarks)
+            st.warning(f"On {cohort}:\n{points}", icon=":material/flag:")
     model = choose_model(data, "external_model")
-    st.caption(EXPLAINED["c_index"])
+    terms("c_index", "auc", "hr_per_sd", "observed_expected", "slope", "wanted", "interval")
     table = of_page("sets", model, make=lambda: sets_metrics(samples, model, "c_index"))
     show_figure(
         levels_figure(table, model, "c_index", f"sets-{record.run_id}", f"Run {record.run_id}"),
@@ -71,6 +73,7 @@ elif part == "Case-mix":
     else:
         show_table(mix, "case-mix", caption=caption, height="content")
 else:
+    terms("ledger")
     show_table(
         of_page("ledger", make=lambda: ledger_table(now.home, record)),
         "ledger",

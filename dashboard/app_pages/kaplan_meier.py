@@ -1,10 +1,11 @@
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import headline, of_page, require_run, sample_of, sections
+from wording import plain, terms
 
 from crpnet_bench.reporting.clinical_groups import available_subgroups
 from crpnet_bench.reporting.groupings import CUT_OFFS, Grouping, by_risk, by_variable
-from crpnet_bench.reporting.names import EXPLAINED, model_title
+from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.run_data import Sample, take
 from crpnet_bench.reporting.survival import (
     FEWEST_PATIENTS,
@@ -14,6 +15,7 @@ from crpnet_bench.reporting.survival import (
     risk_table,
 )
 from crpnet_bench.reporting.survival_figures import incidence_figure, kaplan_meier_figure
+from crpnet_bench.reporting.terms import EXPLAINED
 
 data, sample = require_run()
 headline("Kaplan-Meier", sample)
@@ -51,6 +53,10 @@ def survival_of(some: Sample) -> GroupedSurvival:
 
 
 part = sections(["Curves", "Side by side", "Subgroups", "Competing deaths"], "km_part")
+if part == "Competing deaths":
+    terms("competing", "at_risk", "interval")
+else:
+    terms("kaplan_meier", "hr", "logrank", "at_risk", "interval")
 settings = (way, cut_off, own)
 stem = f"km-{data.record.cohort}-{sample.patients_of.key}-{way}"
 if part == "Curves":
@@ -65,8 +71,8 @@ if part == "Curves":
     show_table(
         risk_table(survival),
         "km-risks",
-        caption="Recurrence: one minus Kaplan-Meier with its 95 % interval; there is none before "
-        "the first event of a group. Follow-up: reverse Kaplan-Meier.",
+        caption="In brackets 95 % intervals, log-log. Recurrence: one minus Kaplan-Meier; there is "
+        "no interval before the first event of a group. Follow-up: reverse Kaplan-Meier.",
     )
 elif part == "Side by side":
     for column, patients_of in zip(
@@ -74,7 +80,9 @@ elif part == "Side by side":
     ):
         with column:
             some = sample_of(data, patients_of.key)
-            st.markdown(f"**{patients_of.title}**")
+            st.markdown(f"**{plain(patients_of.title)}**")
+            if patients_of.in_sample:
+                st.caption(":material/warning: Fitted on these patients: too good.")
             if some.n < FEWEST_PATIENTS:
                 st.caption(f"Fewer than {FEWEST_PATIENTS} patients.")
                 continue
@@ -116,7 +124,11 @@ else:
     grouping = of_page("km-grouping", *settings, make=lambda: grouping_of(sample))
     incidence = of_page("km-cif", *settings, make=lambda: incidence_by_group(grouping))
     if incidence is None:
-        st.info("No death without the event is recorded among these patients.")
+        others = [one.title for one in data.sets if sample_of(data, one.key).competing]
+        st.info(
+            "No death without the event is recorded among these patients."
+            + (f" There are some in: {plain('; '.join(others))}." if others else "")
+        )
     else:
         show_figure(
             incidence_figure(incidence, grouping.levels, f"incidence-{stem}", sample.endpoint),

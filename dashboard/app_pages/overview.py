@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 from exhibits import show_table
 from page_parts import Result, choice, headline, kept, show_empty_home
+from wording import plain
 
 from crpnet_bench.reporting.overview import (
     attention_points,
@@ -30,9 +31,9 @@ def cached(name: str, make: Callable[[], Result]) -> Result:
 newest = cached("newest", lambda: newest_results(now.home))
 if newest is not None:
     st.subheader("Newest results")
-    st.markdown(f"**{newest.heading}**")
+    st.markdown(f"**{plain(newest.heading)}**")
     for column, tile in zip(st.columns(len(newest.tiles)), newest.tiles, strict=True):
-        column.metric(tile.label, tile.value, help=tile.help, border=True)
+        column.metric(plain(tile.label), tile.value, help=tile.help, border=True)
         column.caption(tile.note)
 
 points = cached("attention", lambda: attention_points(now.home))

@@ -2,6 +2,7 @@ import pandas as pd
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import choice, choose_model, headline, kept, of_page, require_run
+from wording import plain, terms
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.patients import (
@@ -10,6 +11,7 @@ from crpnet_bench.reporting.patients import (
     patients_table,
     position_figure,
     run_local_names,
+    score_notes,
     score_trace,
     slide_pictures,
 )
@@ -18,6 +20,7 @@ data, sample = require_run()
 now = choice()
 run_id = data.record.run_id
 headline("Patients and slides", sample)
+terms("risk", "probability", "locked", "calibration", "attention", "evidence")
 left, right = st.columns([0.35, 0.65], vertical_alignment="bottom")
 with left:
     model = choose_model(data, "patient_model")
@@ -32,7 +35,7 @@ show_table(table, "patients", caption="A click on a heading sorts. Highest risk 
 by_name = {names[str(patient)]: str(patient) for patient in sample.patients["patient_id"]}
 shown = st.selectbox("Patient", list(table["Patient"]), key="patient", bind="query-params")
 patient = by_name[str(shown)]
-st.subheader(str(shown), anchor=False)
+st.subheader(plain(shown), anchor=False)
 
 row = sample.predictions[
     (sample.predictions["model"] == model) & (sample.predictions["patient_id"] == patient)
@@ -59,17 +62,17 @@ tiles[2].metric("Follow-up, months", f"{outcome['time']:.1f}", border=True)
 said = {0: "censored", 1: "event", 2: "death without event"}[int(outcome["status"])]
 tiles[3].metric("Outcome", said, border=True)
 if row["status"] != "ok":
-    st.warning(f"No prediction: {row['reason']}", icon=":material/block:")
+    st.warning(f"No prediction: {plain(row['reason'])}", icon=":material/block:")
 
 show_figure(position_figure(sample, model, patient, str(shown)), key="position")
 
 st.markdown("**Scores**")
 pinned = sample.patients_of.pinned
-show_table(
-    kept(now.home, now.snapshot, "scores", pinned, patient,
-         make=lambda: patient_scores(now.home, pinned, patient)),
-    "patient-scores",
+scores = kept(
+    now.home, now.snapshot, "scores", pinned, patient,
+    make=lambda: patient_scores(now.home, pinned, patient),
 )  # fmt: skip
+show_table(scores, "patient-scores", caption=score_notes(scores))
 trace = kept(
     now.home, now.snapshot, "trace", pinned, patient,
     make=lambda: score_trace(now.home, pinned, patient),
@@ -83,7 +86,7 @@ slides = kept(
 )
 own = slides[slides["patient_id"] == patient]
 for reason in own.loc[own["status"] != "done", "reason"]:
-    st.caption(f"A slide was not used: {reason}")
+    st.caption(f"A slide was not used: {plain(reason)}")
 external = pinned if sample.patients_of.role == "external" else None
 pictures = slide_pictures(
     now.home, run_id, model, [str(one) for one in own["slide_id"]], external
@@ -100,11 +103,12 @@ if not pictures:
         )
 for number, slide in enumerate(pictures, start=1):
     st.caption(
-        f"Slide {number} of {len(pictures)}, {slide.tiles} tiles, attention of {slide.fold} "
-        f"({slide.role})."
+        f"Slide {number} of {len(pictures)}, {slide.tiles} tiles. Attention of a fit that was "
+        f"{'trained on this patient' if slide.fitted_on_patient else 'not trained on this patient'}"
+        f" ({slide.fold}, {slide.role})."
     )
     if slide.warning:
-        st.warning(slide.warning, icon=":material/blur_on:")
+        st.warning(plain(slide.warning), icon=":material/blur_on:")
     for column, (name, words) in zip(
         st.columns(3),
         (

@@ -1,6 +1,7 @@
 import streamlit as st
 from exhibits import show_figure, show_table
 from page_parts import choice, headline, kept, require_cohort, sections
+from wording import terms
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.classification import confusion_figure
@@ -16,6 +17,8 @@ from crpnet_bench.reporting.published import (
 from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
 from crpnet_bench.reporting.survival import group_survival
 from crpnet_bench.reporting.survival_figures import kaplan_meier_figure
+
+SIMULATED = "Simulated patients (changhai-sim)."
 
 require_cohort()
 now = choice()
@@ -34,6 +37,7 @@ tiles = st.columns(len(found.summary))
 for column, (mark, count) in zip(tiles, found.summary.items(), strict=True):
     column.metric(mark.removeprefix("recomputed ").capitalize(), count, border=True)
 
+terms("auc", "c_index", "hr", "precision", "recall", "interval")
 left, right = st.columns([0.5, 0.5])
 parts = list(dict.fromkeys(found.rows["part"]))
 part = left.selectbox("Part of the article", parts, key="part", bind="query-params")
@@ -42,7 +46,7 @@ group = right.selectbox(
     "Cohort of the article", groups, index=len(groups) - 1, key="group", bind="query-params"
 )
 if part in {"Table 1", "C-index", "hazard ratios"}:
-    show_figure(published_figure(found, part, group), key="published")
+    show_figure(published_figure(found, part, group), key="published", patients=SIMULATED)
 show_table(published_table(found, part, group), "published-table", height="content")
 
 
@@ -70,15 +74,16 @@ if known:
         show_figure(
             kaplan_meier_figure(survival, f"published-km-{group}", sample.endpoint),
             key="published-km",
+            patients=SIMULATED,
         )
     elif shown.endswith("matrices"):
         four = [model for model in models if model not in {"t_stage", "grade"}]
-        show_figure(confusion_figure(sample, four), key="published-confusion")
+        show_figure(confusion_figure(sample, four), key="published-confusion", patients=SIMULATED)
     elif shown.endswith("C-index"):
         figure = bars_figure(
             sample.metrics, models, "c_index", f"published-c-index-{group}", sample.label
         )
-        show_figure(figure, key="published-bars")
+        show_figure(figure, key="published-bars", patients=SIMULATED)
     else:
         rows = forest_rows(sample.metrics, models, "hr_high_low")
         figure = forest_figure(
@@ -86,4 +91,4 @@ if known:
             f"{sample.label}. Groups by the cohort's median, as in the article.",
             counted="Events/n, high v low",
         )  # fmt: skip
-        show_figure(figure, key="published-forest")
+        show_figure(figure, key="published-forest", patients=SIMULATED)

@@ -115,7 +115,7 @@ def test_an_external_cohort_stands_beside_training_and_validation(
     change = app.dataframe[-1].value["Validation to external"].iloc[0]
     assert change == "falls by 0.100 (95 % CI 0.020 to 0.180)"
     mix = table_of(part_of(app, "external_part", "Case-mix"))
-    assert "External: elsewhere" in mix.columns
+    assert "External: elsewhere (n = 149)" in mix.columns
     ledger = app.button_group(key="external_part").set_value("Ledger").run().dataframe[0].value
     assert "validate" in set(ledger["Command"])
 

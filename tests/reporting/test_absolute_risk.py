@@ -93,7 +93,7 @@ def test_decision_curves_compare_models_on_common_patients_with_the_trials_rule(
     rule = sample.groups["KEYNOTE-564 group"].notna()
     both = set(known["crpnet"]["patient_id"]) & set(known["ssign"]["patient_id"])
     assert curves.n == len(both & set(rule.index[rule]))
-    assert told.startswith(f"{curves.n} patients")
+    assert told.startswith(f"Validation: {curves.n} patients")
     figure = decision_figure(curves, "d", told)
     assert set(figure.data["strategy"]) == set(curves.curves)
 

@@ -7,9 +7,7 @@ import pytest
 
 from crpnet_bench.reporting.associations import correlations, correlations_table, level_metrics
 from crpnet_bench.reporting.classification import (
-    at_threshold,
     confusion_figure,
-    locked_threshold,
     rates_table,
     roc_figure,
 )
@@ -43,16 +41,6 @@ def test_confusion_matrices_hold_the_counts_of_evaluate(sample):
     matrix = figure.plot.data[0]
     assert f"<b>{cells['tp']}</b>" in matrix.text[0][0]
     assert f"{100 * cells['tp'] / (cells['tp'] + cells['fn']):.1f} %" in matrix.text[0][0]
-
-
-def test_the_locked_threshold_gives_the_locked_matrix(sample):
-    threshold = locked_threshold(sample, "crpnet")
-    assert threshold == 0.5
-    found = at_threshold(sample, "crpnet", threshold)
-    for name in ("tp", "fp", "tn", "fn"):
-        assert getattr(found, name) == sample.metric("crpnet", name)["value"]
-    everybody = at_threshold(sample, "crpnet", 0.0)
-    assert (everybody.fn, everybody.tn) == (0, 0)
 
 
 def test_rates_are_printed_as_evaluate_has_them(sample):

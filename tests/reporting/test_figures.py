@@ -49,3 +49,14 @@ def test_models_keep_one_title_and_one_colour():
     assert all(model_title(name) != name for name in SCORES)
     assert model_color("somebody else's model") == model_color("somebody else's model")
     assert METRIC_TITLES["c_index"] == "C-index"
+
+
+def test_whose_patients_they_are_leaves_with_the_figure():
+    plot = dress(go.Figure(go.Scatter(x=[1, 2], y=[1, 2])), height=300)
+    figure = Figure("f", plot, pd.DataFrame(), "n = 2 <b> & more.").about(
+        "Synthetic patients (demo)."
+    )
+    page = figure.html().decode()
+    assert "Synthetic patients (demo)." in page
+    assert figure.plot.layout.title.text is None
+    assert figure.about("") is figure

@@ -9,6 +9,7 @@ MANY = (
     "crpnet-ms", "crpnet-finetuned", "crpnet+clinical", "clam-sb", "meanpool", "maxpool",
     "uiss_2002", "ssign", "karakiewicz_refit", "leibovich_2003", "grant", "keynote564",
     "cox_clinical", "rsf_clinical", "oracle", "t_stage", "grade", "necrosis", "site_only",
+    "mean_colour",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from crpnet_bench.reporting.external import (
     performance_by_set,
     sets_metrics,
 )
+from crpnet_bench.reporting.names import readable
 from crpnet_bench.reporting.overview import (
     attention_points,
     cohorts_table,
@@ -55,7 +56,8 @@ def test_cohorts_and_runs_are_listed_with_their_kind(home):
 def test_what_needs_attention_names_cohort_and_warning(home):
     points = attention_points(home)
     warnings = views.cohort(home, "drawn").warnings
-    assert set(warnings) <= set(points["What"])
+    assert {readable(warning) for warning in warnings} <= set(points["What"])
+    assert not points["What"].str.contains("uiss_2002").any()
 
 
 def test_the_flow_diagram_shows_every_step_and_reason(home):
@@ -117,7 +119,8 @@ def test_performance_by_set_counts_events_against_the_hundred_wanted(data):
 def test_case_mix_needs_two_sets(data):
     samples = [take(data, one) for one in compared_sets(data)]
     table, caption = case_mix(samples)
-    assert {"Validation", "Training, out-of-fold"} <= set(table.columns)
+    titles = [f"{one.patients_of.title} (n = {one.n})" for one in samples]
+    assert list(table)[2:4] == titles
     assert "other patients" in caption
     assert case_mix(samples[:1])[0].empty
 
