@@ -29,9 +29,11 @@ from crpnet_bench.benchmark.outcomes import read_outcomes
 from crpnet_bench.benchmark.site_remarks import site_remark
 from crpnet_bench.benchmark.slide_colours import COLOUR_MODEL, with_colours
 from crpnet_bench.benchmark.validate_checks import (
+    allowed,
     choose_endpoint,
     feature_differences,
     refuse_shared,
+    refuse_without_tiles,
     setting_differences,
     training_patients,
 )
@@ -106,7 +108,7 @@ def validate_run(
         device: "cpu" or "cuda".
         progress: told of slides and models.
         other_settings: TOML whose tiling and encoder replace the run's; refused without `force`
-            where they differ.
+            where they differ in more than backend, precision and batch.
         force: validate although tiling, encoder or endpoint differ; the remarks say so.
         imported: outside model -> csv of its risks for this cohort's patients.
         clock: the time of now, for the ledger.
@@ -118,7 +120,7 @@ def validate_run(
     """
     setting = _prepare(home, run_id, cohort, device, progress, other_settings, force=force)
     tables = _imported(setting.run, imported or {})
-    data = _data(setting, progress, force=force)
+    data = _data(setting, progress)
     applied = apply_run(
         setting.run,
         data,
@@ -148,7 +150,8 @@ def _prepare(
     other = own if other_settings is None else load_config(other_settings)
     external = ensure_cohort(home, cohort, progress)
     endpoint, remarks = choose_endpoint(run, external, force=force)
-    remarks += setting_differences(own, other, force=force)
+    refused, said = setting_differences(own, other)
+    remarks += [*allowed(refused, force=force), *said]
     refuse_shared(home, run, external, ())
     slides: tuple[SlideOutcome, ...] = ()
     if len(pd.read_parquet(run.folder / "slides.parquet")):  # a model of the run reads tiles
@@ -156,8 +159,10 @@ def _prepare(
             home, external, other.tiling, other.encoder, device=device, progress=progress
         )
         refuse_shared(home, run, external, slides)  # now every slide is known by its content
-        if other_settings is None:
-            remarks += feature_differences(run, slides, force=force)
+        refuse_without_tiles(external, slides, force=force)
+        if not refused:
+            refused, said = feature_differences(run, own, other, slides)
+            remarks += [*allowed(refused, force=force), *said]
     return _Setting(home, run, own, external, endpoint, tuple(remarks), slides)
 
 
@@ -170,13 +175,13 @@ def _imported(run: FinishedRun, given: Mapping[str, str]) -> dict[str, RiskTable
     return {f"{IMPORTED}{name}": read_risks(Path(file)) for name, file in given.items()}
 
 
-def _data(setting: _Setting, progress: Progress, *, force: bool) -> CohortData:
+def _data(setting: _Setting, progress: Progress) -> CohortData:
     truth = planted_truth(setting.external)
     data = cohort_data(setting.home, setting.external, setting.slides, truth)
     if COLOUR_MODEL in setting.run.record.models:
         data = with_colours(data, setting.slides, progress)
-    # Told to go on although features differ, networks must not refuse them a second time.
-    return replace(data, feature_fingerprint="") if force else data
+    # What may differ was decided before; networks must not refuse it a second time.
+    return replace(data, feature_fingerprint="")
 
 
 def _stamped(predictions: pd.DataFrame, setting: _Setting) -> pd.DataFrame:

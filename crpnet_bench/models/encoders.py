@@ -28,7 +28,14 @@ from crpnet_bench.models.augmentation import augment
 from crpnet_bench.models.backbones import Backbone, Trunk, fold_batch_norms, load_backbone
 from crpnet_bench.models.openvino_backend import OpenVINONetwork
 
-__all__ = ["Encoder", "FeaturesLater", "NetworkEncoder", "load_encoder", "resolve_precision"]
+__all__ = [
+    "Encoder",
+    "FeaturesLater",
+    "NetworkEncoder",
+    "fingerprints_by_arithmetic",
+    "load_encoder",
+    "resolve_precision",
+]
 
 FeaturesLater = Callable[[], NDArray[np.float32]]
 
@@ -236,6 +243,30 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     known = capabilities()
     hardware = known.get("avx512_bf16") or known.get("amx_bf16")
     return "bfloat16" if device.type == "cpu" and hardware else "float32"
+
+
+def fingerprints_by_arithmetic(config: EncoderConfig) -> dict[str, str]:
+    """An encoder's fingerprint on every kind of device, in words such as "bfloat16 on cpu".
+
+    Features under any of these are of the same network, weights and preprocessing; only how the
+    numbers were computed differs.
+
+    Raises:
+        ConfigError: the name is unknown.
+        ModelError: the weights cannot be had.
+    """
+    backbone = load_backbone(config.name)
+    return {
+        _fingerprint(
+            config.model_copy(update={"backend": backend}),
+            backbone,
+            precision,
+            torch.device(device),
+        ): f"{precision} on {device}" + (" by openvino" if backend == "openvino" else "")
+        for backend, devices in (("torch", ("cpu", "cuda")), ("openvino", ("cpu",)))
+        for device in devices
+        for precision in ("float32", "bfloat16")
+    }
 
 
 def _fingerprint(

@@ -192,7 +192,7 @@ def test_shared_patients_are_an_error_and_no_look(new_home, clinical_config, oth
     patients = drawn(30, 3, prefix="X")
     patients.loc[4, "patient_id"] = trained
     other(home, patients)
-    with pytest.raises(InputError, match=f"shares 1 patients with the training .*{trained}"):
+    with pytest.raises(InputError, match=f"shares 1 patient with the training .*{trained}"):
         validate(home, finished, force=True)
     assert views.ledger(home).query("command == 'validate'").empty
 

@@ -21,6 +21,7 @@ from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import InputError, RunError
 from crpnet_bench.home import Home
 from crpnet_bench.models.base import Bag, CohortData
+from crpnet_bench.models.encoders import fingerprints_by_arithmetic, resolve_precision
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 from crpnet_bench.slides.features import read_features
@@ -169,7 +170,7 @@ def test_a_slide_of_a_training_patient_is_an_error(home, finished, cohort):
     split = pd.read_csv(finished.folder / "split.csv")
     trained = split.loc[split["role"] == "train", "patient_id"].iloc[0]
     cohort("leak", 5, n=6, copied=[home.root.parent / "here" / f"{trained}.tif"])
-    with pytest.raises(InputError, match="shares 1 slides with the training patients"):
+    with pytest.raises(InputError, match="shares 1 slide with the training patients"):
         _validate(home, finished, "leak", force=True)
     assert "leak" not in set(views.ledger(home)["cohort"])
 
@@ -183,6 +184,56 @@ def test_other_magnification_is_refused_unless_told(home, finished, tmp_path):
     assert "tiling.mpp: trained with 0.5, validated with 0.6" in found.remarks
     missing = found.metrics.query("model == 'crpnet' and metric == 'n_missing'")
     assert missing["value"].iloc[0] == 0
+
+
+def test_another_numeric_precision_is_said_and_not_refused(home, finished, tmp_path):
+    here = resolve_precision("auto", "cpu")
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[here]
+    settings = tmp_path / "other.toml"
+    settings.write_text(f'[encoder]\nprecision = "{other}"\n')
+    found = _validate(home, finished, other_settings=settings)
+    assert (
+        f"features: computed in {here} on cpu in training, in {other} on cpu here; encoder, "
+        "weights and tiling are the same"
+    ) in found.remarks
+    missing = found.metrics.query("model == 'crpnet' and metric == 'n_missing'")
+    assert missing["value"].tolist()[0] == 0
+
+
+def _trained_on(finished, folder):
+    """The run as if its features lay in that folder."""
+    path = finished.folder / "slides.parquet"
+    slides = pd.read_parquet(path)
+    slides["feature_path"] = [f"/x/{folder}/{name}.h5" for name in slides["slide_id"]]
+    slides.to_parquet(path)
+
+
+def test_features_of_another_device_are_said_those_of_other_weights_refused(home, finished):
+    path = finished.folder / "slides.parquet"
+    before = path.read_bytes()
+    known = fingerprints_by_arithmetic(CONFIG.encoder)
+    (gpu,) = (key for key, words in known.items() if words == "bfloat16 on cuda")
+    tiling = CONFIG.tiling.fingerprint()
+    try:
+        _trained_on(finished, f"{tiling}-{gpu}")
+        found = _validate(home, finished)
+        assert any("computed in bfloat16 on cuda in training" in text for text in found.remarks)
+        for folder, what in ((f"{tiling}-{'0' * 16}", "the encoder"), (f"x-{gpu}", "the tiling")):
+            _trained_on(finished, folder)
+            with pytest.raises(RunError, match=rf"which is not what {what}.* gives here"):
+                _validate(home, finished)
+    finally:
+        path.write_bytes(before)
+
+
+def test_no_look_is_spent_on_slides_without_features(home, finished, cohort):
+    cohort("blank", 9, n=6)
+    for path in (home.root.parent / "blank").glob("*.tif"):
+        path.unlink()
+    with pytest.raises(RunError, match=r"none of its 6 slides has features \(B00\d.tif: .*--force"):
+        _validate(home, finished, "blank")
+    assert "blank" not in set(views.ledger(home)["cohort"])
+    assert _validate(home, finished, "blank", force=True).failures
 
 
 def test_a_run_does_not_go_on_with_other_slides(home, finished):
