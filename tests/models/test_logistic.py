@@ -27,6 +27,30 @@ def test_firth_logistic_regression_equals_r():
     assert (found.intercept, found.slope) == pytest.approx((-2.88335620, 1.15336502), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("score", "label"),
+    [([0, 0, 1, 0, 0, 0], [0, 1, 1, 1, 0, 1]), ([0, 0, 0, 0, 0, 1, 0], [1, 0, 1, 1, 1, 0, 0])],
+)
+def test_firth_of_two_groups_adds_half_a_patient_to_each_cell(score, label):
+    """The steps of these overshoot; the answer is known in closed form."""
+    found = fit_score_logistic(score, label)
+    assert found.method == "Firth"
+    for value in (0, 1):
+        own = [y for x, y in zip(score, label, strict=True) if x == value]
+        expected = (sum(own) + 0.5) / (len(own) + 1)
+        assert found.probability([value])[0] == pytest.approx(expected, abs=1e-10)
+
+
+def test_small_scores_of_few_values_always_have_a_link():
+    generator = np.random.default_rng(0)
+    for _ in range(500):
+        size = int(generator.integers(6, 30))
+        score = generator.choice([0, 0, 0, 1, 2, 3], size) * generator.choice([1, 0.37, 10])
+        label = generator.integers(0, 2, size)
+        if 0 < label.sum() < size:
+            fit_score_logistic(score, label)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_quasi_separation_is_separation(sign):
     score = sign * np.array([0, 1, 2, 2, 3, 4])
