@@ -200,6 +200,14 @@ class EvaluationConfig(Settings):
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="confidence level of intervals")
 
+    @pydantic.field_validator("horizons_months")
+    @classmethod
+    def _months(cls, horizons: tuple[float, ...]) -> tuple[float, ...]:
+        finite = all(0 < horizon < float("inf") for horizon in horizons)
+        if not finite or len(set(horizons)) < len(horizons):
+            raise ValueError("expected months above 0, each once, such as [36, 60]")
+        return horizons
+
 
 class RunConfig(Settings):
     """Everything that decides what `crpnet-bench run` computes."""
@@ -280,9 +288,9 @@ class RunConfig(Settings):
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"{source}: {key} = {shorten(first['input'])}: {first['msg']}"
-            ) from error
+            found = f"{key} = {shorten(first['input'])}: " if key else ""  # else of several keys
+            told = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{source}: {found}{told}") from error
 
 
 def _refuse_unknown(

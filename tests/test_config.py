@@ -36,6 +36,12 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
         ("[train]\niterations = 0\n", "train.iterations = 0"),
         ("seed = 'x'\n", "seed = 'x'"),
         ("not toml", "not readable as TOML"),
+        (
+            "[evaluation]\nhorizons_months = [-5]\n",
+            r"horizons_months = \[-5\]: expected months above",
+        ),
+        ("[evaluation]\nhorizons_months = [60, 60]\n", "each once"),
+        ("models = ['imported:x']\n", "^[^{]*run.toml: imported:x is missing in imported"),
     ],
 )
 def test_an_impossible_value_is_named(tmp_path, text, told):

@@ -23,7 +23,14 @@ from crpnet_bench.errors import ConfigError, NotFoundError, RunError, did_you_me
 from crpnet_bench.home import Home
 from crpnet_bench.results import RunRecord, read_record, write_atomically, write_record, write_table
 
-__all__ = ["declare", "hold_slides", "primary_sentence", "run_record", "run_settings"]
+__all__ = [
+    "declare",
+    "hold_slides",
+    "primary_result",
+    "primary_sentence",
+    "run_record",
+    "run_settings",
+]
 
 
 def run_settings(
@@ -178,6 +185,26 @@ def _identified(slides: pd.DataFrame) -> list[tuple[str, str, str, tuple[str, ..
         )
         for row in slides.to_dict("records")
     )
+
+
+def primary_result(record: RunRecord, metrics: pd.DataFrame) -> dict[str, Any] | None:
+    """The row of `metrics` that the run declared as primary; None where there is none."""
+    own = (
+        (metrics["model"] == record.primary_model)
+        & (metrics["metric"] == record.primary_metric)
+        & (metrics["role"] == record.primary_role)
+        & (metrics["subgroup"] == "all")
+        & metrics["member"].isna()
+        & ~metrics["in_sample"].fillna(value=False).astype(bool)
+    )
+    horizon = record.primary_horizon_months
+    own &= (
+        metrics["horizon_months"].isna()
+        if horizon is None
+        else (metrics["horizon_months"].eq(horizon).fillna(value=False))
+    )
+    rows = metrics[own].to_dict("records")
+    return {str(key): value for key, value in rows[0].items()} if rows else None
 
 
 def primary_sentence(record: RunRecord) -> str:

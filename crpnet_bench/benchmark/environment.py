@@ -11,7 +11,7 @@ import threadpoolctl
 import torch
 
 from crpnet_bench import __version__
-from crpnet_bench.errors import ConfigError, did_you_mean
+from crpnet_bench.errors import ConfigError
 from crpnet_bench.models.training import cpu_threads
 
 __all__ = ["choose_device", "describe_environment", "task_threads"]
@@ -33,7 +33,7 @@ def choose_device(wanted: str, *, elsewhere: bool = False) -> str:
         ConfigError: CUDA was asked for and is not there, or the name is unknown.
     """
     if wanted not in {"auto", "cpu", "cuda"}:
-        raise ConfigError(f"device {wanted!r}: {did_you_mean(wanted, ['auto', 'cpu', 'cuda'])}")
+        raise ConfigError(f"device {wanted!r}: expected auto, cpu or cuda")
     available = torch.cuda.is_available()
     if wanted == "cuda" and elsewhere:
         return wanted

@@ -8,7 +8,7 @@ title says where the numbers come from and the notes say what is not known.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "RiskTable",
     "load_import",
     "read_risks",
+    "unknown_patients",
 ]
 
 IMPORTED_KIND = "imported"
@@ -81,7 +82,7 @@ def read_risks(path: Path) -> RiskTable:
     if "probability" in table.columns:
         told = "a probability from 0 to 1, or empty"
         probability = _numbers(table, "probability", problems, told, 0.0, 1.0)
-        problems += _unpaired(table, patients, risk, probability)
+        problems += _unpaired(table, patients)
     if problems:
         raise ValidationError(problems, f"predictions {path}")
     return RiskTable(
@@ -92,6 +93,19 @@ def read_risks(path: Path) -> RiskTable:
         if probability is None
         else {p: v for p, v in zip(patients, probability, strict=True) if v is not None},
     )
+
+
+def unknown_patients(table: RiskTable, known: Collection[str], cohort: str) -> list[str]:
+    """A sentence where the table has risks of patients who are not in the cohort."""
+    others = sorted(set(table.risk) - set(known))
+    if not others:
+        return []
+    some = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    noun = "patient is" if len(others) == 1 else "patients are"
+    return [
+        f"{table.file}: {len(others)} of {len(table.risk)} {noun} not among those included in "
+        f"{cohort} ({some}); their risks are not used"
+    ]
 
 
 def _wrong_columns(table: TextTable) -> list[Problem]:
@@ -132,17 +146,12 @@ def _numbers(
     return values
 
 
-def _unpaired(
-    table: TextTable,
-    patients: Sequence[str],
-    risk: Sequence[float | None],
-    probability: Sequence[float | None],
-) -> list[Problem]:
-    rows = zip(table.row_numbers, patients, risk, probability, strict=True)
+def _unpaired(table: TextTable, patients: Sequence[str]) -> list[Problem]:
+    cells = (table.column(name) for name in ("risk", "probability"))
     return [
         Problem(table.file, "risk and probability both given or both empty", None, row, patient)
-        for row, patient, one, other in rows
-        if (one is None) != (other is None)
+        for row, patient, one, other in zip(table.row_numbers, patients, *cells, strict=True)
+        if is_missing(one) != is_missing(other)
     ]
 
 

@@ -16,13 +16,18 @@ import pandas as pd
 from crpnet_bench.benchmark.bags import BagSource, SlideFiles
 from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.engines import Engine, LocalEngine
-from crpnet_bench.benchmark.extract import SlideJob, SlideOutcome, extract_features
+from crpnet_bench.benchmark.extract import (
+    SlideJob,
+    SlideOutcome,
+    extract_features,
+    imported_folder,
+)
 from crpnet_bench.benchmark.fold import Fold
 from crpnet_bench.benchmark.line_up import expand, make_model, reads_tiles
 from crpnet_bench.benchmark.outcomes import read_outcomes
 from crpnet_bench.benchmark.slide_colours import COLOUR_MODEL, with_colours
-from crpnet_bench.config import EncoderConfig, RunConfig, TilingConfig
-from crpnet_bench.errors import InputError, NotFoundError, did_you_mean
+from crpnet_bench.config import IMPORTED, EncoderConfig, RunConfig, TilingConfig
+from crpnet_bench.errors import ConfigError, InputError, NotFoundError, did_you_mean
 from crpnet_bench.home import Home
 from crpnet_bench.models.base import CohortData
 from crpnet_bench.progress import Progress
@@ -106,12 +111,16 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
         NotFoundError: the cohort, its endpoint or the split does not exist.
         ConfigError: a model does not exist.
         InputError: no split was named, the cohort names no default, and there is not just one.
+        ConfigError: the primary metric cannot be had with the split, or there are no features of
+            the tool that `encoder.name` stands for.
     """
     for model in config.models:
         make_model(model, config)  # a wrong name is told before a built-in cohort is drawn
+    _imported_features(home, config)
     record = ensure_cohort(home, config.cohort, progress)
     split = config.split or record.manifest.cohort.default_split or _only_split(home, record)
     table = views.splits(home, record.pinned, split)
+    _primary_can_be_had(config, table, split)
     oracle = () if planted_truth(record) is None else (ORACLE,)
     return RunPlan(
         cohort=record,
@@ -125,15 +134,44 @@ def plan_run(home: Home, config: RunConfig, *, progress: Progress) -> RunPlan:
     )
 
 
+def _imported_features(home: Home, config: RunConfig) -> None:
+    """Features of another tool must have been brought in, for some cohort at least."""
+    name = config.encoder.name
+    if not name.startswith(IMPORTED) or not reads_tiles(config.models, config):
+        return
+    if not imported_folder(home.features, name).is_dir():
+        prefix = imported_folder(home.features, IMPORTED).name
+        known = [
+            IMPORTED + path.name.removeprefix(prefix) for path in home.features.glob(f"{prefix}*")
+        ]
+        raise ConfigError(
+            f"encoder.name = {name!r}: no features were imported under this name; "
+            f"{did_you_mean(name, known)}; `crpnet-bench features import` brings them in"
+        )
+
+
+def _primary_can_be_had(config: RunConfig, table: pd.DataFrame, split: str) -> None:
+    """A time-dependent AUC compares risks of all patients, which folds do not allow."""
+    folds = table.groupby("repeat")["fold"].nunique().max()
+    if config.primary_metric == "auc_t" and folds > 1:
+        raise ConfigError(
+            f"primary_metric = 'auc_t': split {split!r} has {folds} folds, and risks of different "
+            "folds have no common scale; declare auc or c_index, or name a split of one fold"
+        )
+
+
 def _only_split(home: Home, record: views.CohortRecord) -> str:
     """The split of a cohort that has one and names no default."""
     known = sorted({str(name) for name in views.splits(home, record.pinned)["split"]})
     if len(known) == 1:
         return known[0]
-    which = f"name one of {', '.join(known)} with --split" if known else "it has none"
+    if known:
+        raise InputError(
+            f"cohort {record.name!r} has the splits {', '.join(known)} and no default_split; name "
+            "one with --split"
+        )
     raise InputError(
-        f"cohort {record.name!r} names no default_split and {which}; "
-        f"`crpnet-bench split create {record.name}` makes one"
+        f"cohort {record.name!r} has no split; `crpnet-bench split create {record.name}` makes one"
     )
 
 

@@ -7,8 +7,9 @@ was killed goes on with `resume`: slides, folds and models that are finished sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,9 +19,10 @@ from crpnet_bench.benchmark.engines import Engine, LocalEngine
 from crpnet_bench.benchmark.finished import FinishedRun
 from crpnet_bench.benchmark.fold import FoldResult
 from crpnet_bench.benchmark.fold_tasks import fit_all, fold_tasks
-from crpnet_bench.benchmark.inputs import RunInputs, gather_inputs, plan_run
+from crpnet_bench.benchmark.imported import read_risks, unknown_patients
+from crpnet_bench.benchmark.inputs import RunInputs, RunPlan, gather_inputs, plan_run
 from crpnet_bench.benchmark.ledger import note_run
-from crpnet_bench.benchmark.line_up import with_wider_fields
+from crpnet_bench.benchmark.line_up import reads_tiles, with_wider_fields
 from crpnet_bench.benchmark.seeds import metrics_by_seed
 from crpnet_bench.benchmark.site_remarks import run_site_remarks
 from crpnet_bench.config import RunConfig
@@ -38,6 +40,7 @@ from crpnet_bench.results import (
 
 __all__ = ["run_benchmark"]
 
+_NAMED = 3
 
 Results = Mapping[tuple[str, str], FoldResult]
 
@@ -76,15 +79,22 @@ def run_benchmark(
     hold_slides(inputs, folder)
     tasks = list(fold_tasks(config, plan, inputs, folder, device))
     results = fit_all(tasks, folder, engine, progress)
-    return _finish(home, config, record, inputs, results)
+    return _finish(home, config, plan, record, inputs, results)
 
 
 def _finish(
-    home: Home, config: RunConfig, record: RunRecord, inputs: RunInputs, results: Results
+    home: Home,
+    config: RunConfig,
+    plan: RunPlan,
+    record: RunRecord,
+    inputs: RunInputs,
+    results: Results,
 ) -> FinishedRun:
     folder = home.runs / record.run_id
     predictions = _predictions(record, results)
     settings = config.evaluation
+    with Registry(home).write() as registry:  # before they are measured, whatever comes then
+        note_run(registry, record, predictions["patient_id"].nunique())
     metrics = evaluate(predictions, inputs.outcomes, settings=settings)
     comparisons = compare_models(
         predictions, inputs.outcomes, record.primary_model, level=settings.level
@@ -96,19 +106,20 @@ def _finish(
     if config.seeds > 1:
         by_seed = metrics_by_seed(predictions, inputs.outcomes, settings)
         write_table(by_seed, folder / "seeds.parquet")
-    done = _closed(record, results).model_copy(
-        update={"remarks": _site_remarks(record, inputs, predictions, metrics)}
+    remarks = (
+        *_population_remarks(config, plan, inputs),
+        *_site_remarks(record, inputs, predictions, metrics),
     )
-    write_record(done, folder)
+    done = _closed(record, results).model_copy(update={"remarks": remarks})
     with Registry(home).write() as registry:
         registry.import_run(done, predictions, metrics)
-        note_run(registry, done, predictions["patient_id"].nunique())
+    write_record(done, folder)  # last: until then the run goes on with --resume
     return FinishedRun(
         record=done,
         folder=folder,
         metrics=metrics,
         titles={model: result.title for (_, model), result in results.items()},
-        notes=_notes(inputs, results, done),
+        notes=_notes(results),
         slide_failures=inputs.slide_failures,
         comparisons=comparisons,
         by_seed=by_seed,
@@ -134,15 +145,35 @@ def _site_remarks(
     )
 
 
-def _notes(inputs: RunInputs, results: Results, record: RunRecord) -> tuple[str, ...]:
-    told = [note for result in results.values() for note in result.notes]
+def _population_remarks(config: RunConfig, plan: RunPlan, inputs: RunInputs) -> list[str]:
+    """Included patients who take no part, risks of patients who are not there, a grid unused."""
+    included = {*inputs.data.patient_ids, *inputs.without_outcome}
+    told = []
     if inputs.without_outcome:
-        some = ", ".join(inputs.without_outcome[:3])
+        count, some = _counted(inputs.without_outcome)
+        told.append(f"{count} without a recorded {plan.endpoint} left out ({some})")
+    outside = sorted(included - set(plan.split_table["patient_id"]))
+    if outside:
+        count, some = _counted(outside)
         told.append(
-            f"{len(inputs.without_outcome)} patients without a recorded {record.endpoint} "
-            f"left out ({some}{', ...' if len(inputs.without_outcome) > 3 else ''})"
+            f"{count} of {len(included)} in no fold of split {plan.split}, not used ({some})"
         )
-    return tuple(dict.fromkeys(told))
+    for file in config.imported.values():
+        table = read_risks(Path(file).expanduser())
+        told += unknown_patients(table, included, plan.cohort.pinned)
+    if config.tune and not reads_tiles(plan.asked, config):
+        told.append("[tune] changes nothing: no model of the run is a network")
+    return told
+
+
+def _counted(patients: Sequence[str]) -> tuple[str, str]:
+    """How many, and the first of them."""
+    some = ", ".join(patients[:_NAMED]) + (", ..." if len(patients) > _NAMED else "")
+    return f"{len(patients)} patient{'' if len(patients) == 1 else 's'}", some
+
+
+def _notes(results: Results) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(note for result in results.values() for note in result.notes))
 
 
 def _predictions(record: RunRecord, results: Results) -> pd.DataFrame:

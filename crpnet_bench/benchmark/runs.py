@@ -8,11 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from crpnet_bench.benchmark.declaration import primary_result
 from crpnet_bench.benchmark.finished import FinishedRun, read_run
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
-from crpnet_bench.results import PREDICTION_COLUMNS, RunRecord, read_record, read_table
+from crpnet_bench.results import (
+    METRIC_COLUMNS,
+    PREDICTION_COLUMNS,
+    RunRecord,
+    read_record,
+    read_table,
+)
 from crpnet_bench.stats.concordance import compare_concordance
+from crpnet_bench.stats.discrimination import compare_auc
 
 __all__ = ["RunComparison", "compare_runs", "list_runs"]
 
@@ -50,18 +58,8 @@ def _primary_value(home: Home, record: RunRecord) -> float | None:
     path = home.runs / record.run_id / "metrics.parquet"
     if not path.exists():
         return None
-    rows = pd.read_parquet(path)
-    own = (
-        (rows["model"] == record.primary_model)
-        & (rows["metric"] == record.primary_metric)
-        & (rows["role"] == record.primary_role)
-        & rows["member"].isna()
-        & ~rows["in_sample"].fillna(value=False).astype(bool)
-    )
-    horizon = record.primary_horizon_months
-    own &= rows["horizon_months"].isna() if horizon is None else rows["horizon_months"] == horizon
-    values = rows.loc[own, "value"].dropna()
-    return float(values.iloc[0]) if len(values) else None
+    found = primary_result(record, read_table(path, METRIC_COLUMNS))
+    return None if found is None or pd.isna(found["value"]) else float(found["value"])
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ class RunComparison:
         data: the same for cohort, split, features, outside files, device and versions.
         declared: the same for what each run declared as primary.
         results: headline numbers of the models of either run, `a`, `b` and `difference`; where
-            the patients are the same, the paired interval and P value of the difference of C.
+            the patients are the same, the paired interval and P value of the differences of AUC
+            and C.
     """
 
     a: str
@@ -159,7 +158,7 @@ def _results(home: Home, one: FinishedRun, other: FinishedRun) -> pd.DataFrame:
 
 
 def _paired(home: Home, one: FinishedRun, other: FinishedRun) -> pd.DataFrame:
-    """Paired difference of C where both runs predicted the same patients in the same folds."""
+    """Paired differences where both runs judged the very same patients in the same folds."""
     a, b = one.record, other.record
     if (a.cohort, a.cohort_version, a.endpoint) != (b.cohort, b.cohort_version, b.endpoint):
         return pd.DataFrame()
@@ -167,7 +166,7 @@ def _paired(home: Home, one: FinishedRun, other: FinishedRun) -> pd.DataFrame:
     outcomes = outcomes[["patient_id", "time", "status"]].rename(columns={"status": "outcome"})
     keys = ["model", "role", "in_sample", *_FOLDS, "patient_id"]
     joined = _risks(one)[[*keys, "risk"]].merge(
-        _risks(other)[[*keys, "risk"]], on=keys, suffixes=("_a", "_b")
+        _risks(other)[[*keys, "risk"]], on=keys, how="outer", suffixes=("_a", "_b")
     )
     joined = joined.merge(outcomes, on="patient_id")
     return pd.DataFrame(_paired_rows(joined))
@@ -182,24 +181,28 @@ def _risks(run: FinishedRun) -> pd.DataFrame:
 
 def _paired_rows(joined: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (model, role, in_sample), rows in joined.groupby(["model", "role", "in_sample"]):
+        if rows[["risk_a", "risk_b"]].isna().any(axis=None):
+            continue  # patients whom one run has and the other lacks: nothing to pair
         fold = rows[_FOLDS].astype("Float64").fillna(-1).groupby(_FOLDS).ngroup().to_numpy()
         several = rows["patient_id"].duplicated().any()
-        found = compare_concordance(
-            rows["time"].astype(float),
-            (rows["outcome"] == 1).astype(int),
-            rows["risk_a"].astype(float),
-            rows["risk_b"].astype(float),
-            fold=fold,
-            cluster=rows["patient_id"].astype(str).to_numpy() if several else None,
-        )
-        yield {
-            "model": model,
-            "role": role,
-            "in_sample": in_sample,
-            "metric": "c_index",
-            "paired_n": rows["patient_id"].nunique(),
-            "same_risks": bool((rows["risk_a"] == rows["risk_b"]).all()),
-            "ci_low": found.ci_low,
-            "ci_high": found.ci_high,
-            "p_value": found.p_value,
+        pairs: dict[str, Any] = {
+            "fold": fold if len(set(fold)) > 1 else None,
+            "cluster": rows["patient_id"].astype(str).to_numpy() if several else None,
         }
+        event = (rows["outcome"] == 1).astype(int)
+        risks = rows["risk_a"].astype(float), rows["risk_b"].astype(float)
+        for metric, found in (
+            ("auc", compare_auc(event, *risks, **pairs)),
+            ("c_index", compare_concordance(rows["time"].astype(float), event, *risks, **pairs)),
+        ):
+            yield {
+                "model": model,
+                "role": role,
+                "in_sample": in_sample,
+                "metric": metric,
+                "paired_n": rows["patient_id"].nunique(),
+                "same_risks": bool((rows["risk_a"] == rows["risk_b"]).all()),
+                "ci_low": found.ci_low,
+                "ci_high": found.ci_high,
+                "p_value": found.p_value,
+            }

@@ -17,7 +17,7 @@ from crpnet_bench.benchmark.builtin import ensure_cohort
 from crpnet_bench.benchmark.comparisons import compare_models
 from crpnet_bench.benchmark.extract import SlideOutcome
 from crpnet_bench.benchmark.finished import FinishedRun, external_folder, read_run
-from crpnet_bench.benchmark.imported import RiskTable, read_risks
+from crpnet_bench.benchmark.imported import RiskTable, read_risks, unknown_patients
 from crpnet_bench.benchmark.inputs import (
     cohort_data,
     extract_cohort,
@@ -121,6 +121,11 @@ def validate_run(
     setting = _prepare(home, run_id, cohort, device, progress, other_settings, force=force)
     tables = _imported(setting.run, imported or {})
     data = _data(setting, progress)
+    strangers = [
+        sentence
+        for table in tables.values()
+        for sentence in unknown_patients(table, data.patient_ids, setting.external.pinned)
+    ]
     applied = apply_run(
         setting.run,
         data,
@@ -131,7 +136,7 @@ def validate_run(
     )
     predictions = _stamped(applied.predictions, setting)
     _look(setting, predictions, clock)
-    remarks = (*setting.remarks, *applied.remarks)
+    remarks = (*setting.remarks, *applied.remarks, *strangers)
     return _judge(replace(setting, remarks=remarks), predictions)
 
 
@@ -246,6 +251,7 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
     remarks = [
         *setting.remarks,
         *([f"{lost} patients without a recorded {setting.endpoint} left out"] if lost else []),
+        *_own_validation_patients(run, external, predictions),
         *change_remarks(changes, record.primary_model, external.pinned),
         *site_remark(dict(zip(names, (trained, others), strict=True))),
         events_remark(int((patients["status"] == 1).sum()), len(patients)),
@@ -268,6 +274,21 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
     with Registry(home).write() as registry:
         registry.import_external(record.run_id, external.name, predictions, found.metrics)
     return found
+
+
+def _own_validation_patients(
+    run: FinishedRun, external: views.CohortRecord, predictions: pd.DataFrame
+) -> list[str]:
+    """Nobody was fitted on them, but the two results are then not of independent patients."""
+    split = pd.read_csv(run.folder / "split.csv", dtype={"patient_id": str})
+    both = sorted(set(split["patient_id"]) & set(predictions["patient_id"]))
+    if not both:
+        return []
+    return [
+        f"{len(both)} of the patients of {external.pinned} bear the id of one whom the run was "
+        f"evaluated on at home ({', '.join(both[:3])}{', ...' if len(both) > 3 else ''}): if they "
+        "are the same, this is not all new, and the changes are not of independent patients"
+    ]
 
 
 def _stamped_metrics(metrics: pd.DataFrame, setting: _Setting) -> pd.DataFrame:

@@ -54,13 +54,15 @@ class Validation:
 
 
 def write_validation(found: Validation, predictions: pd.DataFrame, slides: pd.DataFrame) -> None:
-    """Write everything into its folder, `validation.json` last.
+    """Write everything into its folder, `validation.json` last; an older one goes first.
 
     Args:
         found: what was measured.
         predictions: rows of `predictions`, role "external".
         slides: what became of each slide.
     """
+    about_file = found.folder / "validation.json"
+    about_file.unlink(missing_ok=True)  # tables of two looks must never stand under one remark
     for name, table in (
         ("slides", slides),
         ("predictions", predictions),
@@ -78,7 +80,7 @@ def write_validation(found: Validation, predictions: pd.DataFrame, slides: pd.Da
         "remarks": list(found.remarks),
         "failures": list(found.failures),
     }
-    write_atomically(found.folder / "validation.json", json.dumps(about, indent=2).encode())
+    write_atomically(about_file, json.dumps(about, indent=2).encode())
 
 
 def read_validations(folder: Path) -> Sequence[Validation]:

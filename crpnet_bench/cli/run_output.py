@@ -30,6 +30,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def run_document(home: Home, finished: FinishedRun) -> dict[str, Any]:
     """The run as one JSON document."""
+    from crpnet_bench.benchmark.declaration import primary_result
     from crpnet_bench.benchmark.ledger import looks_of_run
     from crpnet_bench.benchmark.seeds import seed_distribution
     from crpnet_bench.benchmark.validate_files import read_validations
@@ -40,6 +41,7 @@ def run_document(home: Home, finished: FinishedRun) -> dict[str, Any]:
         "run": finished.record.model_dump(mode="json"),
         "folder": str(finished.folder),
         "failures": list(finished.failures),
+        "primary": primary_result(finished.record, finished.metrics),
         "metrics": records(finished.metrics),
         "exploratory_comparisons": records(finished.comparisons),
         "seeds": [] if by_seed.empty else records(seed_distribution(by_seed)),
@@ -72,7 +74,8 @@ def show_run(home: Home, finished: FinishedRun) -> None:
             say(f"{headings[name]}: {title}")
     level = record.config.get("evaluation", {}).get("level", 0.95)
     say(
-        f"\n{primary_sentence(record)}\nIntervals are {level:.0%}. For research only.\n"
+        f"\n{primary_sentence(record)}\n{_primary_words(finished)}\n"
+        f"Intervals are {level:.0%}. For research only.\n"
         "Class metrics use the label 'ever recorded', which ignores length of follow-up; metrics "
         "at fixed times are in metrics.parquet."
     )
@@ -83,6 +86,19 @@ def show_run(home: Home, finished: FinishedRun) -> None:
         note(f"note: {sentence}")
     for failure in finished.failures:
         warn(failure)
+
+
+def _primary_words(finished: FinishedRun) -> str:
+    from crpnet_bench.benchmark.declaration import primary_result
+    from crpnet_bench.reporting.tables import format_interval
+
+    found = primary_result(finished.record, finished.metrics)
+    if found is None or found["status"] != "ok":
+        return f"Primary result: not estimable ({found['reason'] if found else 'no such metric'})."
+    return (
+        f"Primary result: {format_interval(found['value'], found['ci_low'], found['ci_high'])}, "
+        f"{found['n']} patients, {found['events']} events."
+    )
 
 
 def _validation_lines(finished: FinishedRun) -> list[str]:
@@ -105,8 +121,7 @@ def show_metrics(metrics: pd.DataFrame, titles: Mapping[str, str], about: str) -
     for block in blocks(metrics):
         say(f"\n{block.heading}: {about}")
         print_table(table_one(metrics, block, list(headings)).rename(columns=headings))
-        # What training patients lack is said by the notes of the fits.
-        if block.role != "train":
+        if not (block.role == "train" and block.in_sample):  # out of fold they stand once more
             for line in missing_lines(metrics, block, headings):
                 say(line)
     return headings

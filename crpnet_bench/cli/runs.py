@@ -78,5 +78,8 @@ def _print_comparison(found: RunComparison) -> None:
         say(f"\n{title}: {'no difference' if table.empty else ''}")
         if not table.empty:
             print_table(table)
-    say("\nresults (exploratory; C differences on the same patients with interval and P)")
+    say(
+        "\nresults (exploratory; differences of AUC and C with interval and P where both runs "
+        "judged the same patients)"
+    )
     print_table(run_table(found.results))

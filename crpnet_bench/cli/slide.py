@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crpnet_bench.cli.common import JsonOption, emit, warn
+from crpnet_bench.cli.common import JsonOption, emit, note, warn
 
 __all__ = ["app"]
 
@@ -22,13 +22,19 @@ MppOption = Annotated[
 
 @app.command()
 def info(slide: SlideArgument, mpp: MppOption = None, as_json: JsonOption = False) -> None:
-    """Format, levels, scale and its source, what contradicts it, the grid of tiles."""
+    """Format, levels, scale and its source, what contradicts it, the grid of tiles.
+
+    Of a file without a known scale the rest is shown; the exit code is 1.
+    """
     from crpnet_bench.slides.report import slide_info
 
     found = slide_info(slide, mpp)
     for text in found["warnings"]:
         warn(text)
     emit(found, as_json=as_json, text="\n".join(f"{key}: {value}" for key, value in found.items()))
+    if "problem" in found:
+        note(f"error: {found['problem']}")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -41,6 +41,7 @@ def validate(
     """Apply all models of a run, locked, to another registered cohort, and note the look."""
     from crpnet_bench.benchmark.environment import choose_device
     from crpnet_bench.benchmark.explain import explain_run
+    from crpnet_bench.benchmark.finished import read_run
     from crpnet_bench.benchmark.validate import validate_run
     from crpnet_bench.cli.run import files_by_name
     from crpnet_bench.cli.validation_output import show_validation, validation_document
@@ -58,5 +59,8 @@ def validate(
     )
     if explain:
         explain_run(where, run, cohort=found.cohort, progress=bars)
-    emit(validation_document(found), as_json=True) if as_json else show_validation(found)
+    if as_json:
+        emit(validation_document(found), as_json=True)
+    else:
+        show_validation(found, read_run(where, run).titles)
     raise typer.Exit(FAILURES_RECORDED if found.failures else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crpnet_bench.cli.common import print_table, warn
@@ -30,9 +31,8 @@ def validation_document(found: Validation) -> dict[str, Any]:
     }
 
 
-def show_validation(found: Validation) -> None:
-    """Everything of a validation, for people."""
-    from crpnet_bench.reporting.names import model_title
+def show_validation(found: Validation, titles: Mapping[str, str]) -> None:
+    """Everything of a validation, for people; titles are those of the run's models."""
     from crpnet_bench.reporting.validation_tables import (
         calibration_table,
         case_mix_table,
@@ -40,7 +40,6 @@ def show_validation(found: Validation) -> None:
     )
 
     kind = "" if found.kind == "real" else f" [{found.kind} data]"
-    titles = {str(name): model_title(str(name)) for name in found.metrics["model"].unique()}
     headings = show_metrics(found.metrics, titles, f"{found.cohort}{kind}, {found.endpoint}")
     say("\nCalibration (probabilities by a link locked on the run's out-of-fold risks)")
     print_table(calibration_table(found.metrics, headings))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from crpnet_bench.config import TilingConfig
-from crpnet_bench.errors import InputError
+from crpnet_bench.errors import InputError, SlideError
 from crpnet_bench.slides.base import SlideReader
+from crpnet_bench.slides.magnification import MPP_UNKNOWN
 from crpnet_bench.slides.overview import histogram_picture, overview
 from crpnet_bench.slides.quality import QUALITY_COLUMNS
 from crpnet_bench.slides.reader import open_slide
@@ -22,26 +23,43 @@ __all__ = ["slide_info", "slide_overview", "slide_tiles"]
 def slide_info(path: Path, mpp: float | None) -> dict[str, Any]:
     """Format, levels, scale and the grid of tiles at 20x.
 
+    Where nothing tells the scale: what the file is all the same, `mpp` None, and the `problem`.
+
     Raises:
         SlideError: the file cannot be used.
     """
-    with open_slide(path, mpp=mpp) as reader:
-        tiles = tile_slide(reader, TilingConfig())
-        return {
-            "path": str(path),
-            "vendor": reader.vendor,
-            "read_by": reader.backend,
-            "dimensions": list(reader.dimensions),
-            "levels": [list(size) for size in reader.level_dimensions],
-            "downsamples": [round(value, 4) for value in reader.level_downsamples],
-            "mpp": [round(value, 6) for value in reader.mpp],
-            "mpp_source": reader.magnification.source,
-            "objective_power": reader.objective_power,
-            "tile_px_level0": [round(value, 3) for value in tiles.grid.tile.span],
-            "level_read": tiles.grid.tile.level,
-            "grid": [tiles.grid.columns, tiles.grid.rows],
-            "warnings": [*reader.warnings, *tiles.warnings],
-        }
+    try:
+        with open_slide(path, mpp=mpp) as reader:
+            return _file_facts(path, reader) | _scale_facts(reader)
+    except SlideError as error:
+        if error.reason != MPP_UNKNOWN:
+            raise
+        with open_slide(path, mpp=1.0) as reader:  # any scale: nothing shown depends on it
+            return _file_facts(path, reader) | {"mpp": None, "problem": str(error), "warnings": []}
+
+
+def _file_facts(path: Path, reader: SlideReader) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "vendor": reader.vendor,
+        "read_by": reader.backend,
+        "dimensions": list(reader.dimensions),
+        "levels": [list(size) for size in reader.level_dimensions],
+        "downsamples": [round(value, 4) for value in reader.level_downsamples],
+    }
+
+
+def _scale_facts(reader: SlideReader) -> dict[str, Any]:
+    tiles = tile_slide(reader, TilingConfig())
+    return {
+        "mpp": [round(value, 6) for value in reader.mpp],
+        "mpp_source": reader.magnification.source,
+        "objective_power": reader.objective_power,
+        "tile_px_level0": [round(value, 3) for value in tiles.grid.tile.span],
+        "level_read": tiles.grid.tile.level,
+        "grid": [tiles.grid.columns, tiles.grid.rows],
+        "warnings": [*reader.warnings, *tiles.warnings],
+    }
 
 
 def slide_tiles(

@@ -55,6 +55,12 @@ def test_every_bad_cell_is_listed(outside):
         assert text in told
 
 
+def test_a_percentage_is_one_problem_a_row(outside):
+    with pytest.raises(ValidationError) as caught:
+        read_risks(outside("patient_id,risk,probability\na,1,50\nb,2,70%\n"))
+    assert len(caught.value.problems) == 2
+
+
 def test_unknown_columns_are_refused(outside):
     with pytest.raises(ValidationError, match="only the columns patient_id, risk, probability"):
         read_risks(outside("patient_id,risk,fold\na,1,0\n"))
@@ -77,6 +83,19 @@ def test_it_is_a_model_like_any_other(new_home, clinical_config, outside):
     path.write_bytes(content + b"zz,1\n")
     with pytest.raises(RunError, match="imported predictions was"):
         run_benchmark(home, config, resume=finished.record.run_id, **options)
+
+
+def test_risks_of_strangers_are_told(new_home, clinical_config, outside):
+    home = new_home()
+    patients = views.patients(home, "drawn")["patient_id"].tolist()
+    rows = "\n".join(f"{patient},{i % 7}" for i, patient in enumerate([*patients, "Z1"]))
+    path = outside(f"patient_id,risk\n{rows}\n")
+    config = clinical_config(models=["imported:rival"], imported={"rival": str(path)})
+    finished = run_benchmark(home, config, device="cpu", progress=SilentProgress())
+    assert (
+        "rival.csv: 1 of 81 patient is not among those included in drawn@1 (Z1); their risks are "
+        "not used"
+    ) in finished.record.remarks
 
 
 def test_a_name_needs_its_file(clinical_config):

@@ -19,6 +19,7 @@ from crpnet_bench.home import Home
 from crpnet_bench.progress import SilentProgress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.store import Registry
+from crpnet_bench.results import read_record
 
 K_FOLD = SplitRequest(method="k-fold", folds=5, name="five")
 
@@ -194,12 +195,68 @@ def test_the_fingerprint_is_in_the_name(new_home, clinical_config):
 
 def test_without_a_default_split_one_is_taken_and_several_are_asked_for(new_home, clinical_config):
     home = new_home(SplitRequest(), K_FOLD)
-    with pytest.raises(CRPNetBenchError, match="names no default_split and name one of"):
+    with pytest.raises(CRPNetBenchError, match="the splits five, random-70-30 and no default"):
         plan_run(home, clinical_config(split=None), progress=SilentProgress())
     with Registry(home).write() as registry:
         registry._run("DELETE FROM splits WHERE split <> 'five'")
     plan = plan_run(home, clinical_config(split=None), progress=SilentProgress())
     assert plan.split == "five"
+
+
+def test_patients_in_no_fold_are_told(new_home, clinical_config):
+    home = new_home()
+    with Registry(home).write() as registry:
+        registry._run("DELETE FROM splits WHERE patient_id = 'P007'")
+    finished = run(home, clinical_config(models=["ssign"]))
+    told = "1 patient of 80 in no fold of split random-70-30, not used (P007)"
+    assert told in finished.record.remarks
+    assert told in read_run(home, finished.record.run_id).record.remarks
+
+
+def test_a_grid_without_a_network_is_told_and_its_keys_are_checked(new_home, clinical_config):
+    home = new_home()
+    config = clinical_config(models=["ssign"], tune={"train.learning_rate": [1e-4, 1e-3]})
+    finished = run(home, config)
+    assert "[tune] changes nothing: no model of the run is a network" in finished.record.remarks
+    wrong = clinical_config(models=["ssign"], tune={"train.learnin_rate": [1e-4]})
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        plan_run(home, wrong, progress=SilentProgress())
+
+
+def test_a_primary_metric_that_folds_do_not_give_is_refused_beforehand(new_home, clinical_config):
+    home = new_home(K_FOLD)
+    config = clinical_config(
+        models=["ssign"], split="five", primary_metric="auc_t", primary_horizon_months=36
+    )
+    with pytest.raises(ConfigError, match="split 'five' has 5 folds"):
+        plan_run(home, config, progress=SilentProgress())
+
+
+def test_features_that_were_never_imported_are_told_beforehand(new_home, network_config):
+    home = new_home()
+    (home.features / "imported-tiny").mkdir(parents=True)
+    config = network_config(["crpnet"], encoder={"name": "imported:tini"})
+    with pytest.raises(ConfigError, match="did you mean 'imported:tiny'"):
+        plan_run(home, config, progress=SilentProgress())
+
+
+def test_a_run_is_done_when_the_registry_has_it(new_home, clinical_config):
+    """Where the registry cannot be written the run is not over, its look is in the ledger."""
+    home = new_home()
+    config = clinical_config(models=["ssign"])
+    record = run(home, config).record
+    with Registry(home).write() as registry:
+        registry._run("DELETE FROM runs")
+        registry._run("ALTER TABLE metrics RENAME TO elsewhere")
+    with pytest.raises(Exception, match="metrics"):
+        run(home, config)
+    (broken,) = [path for path in home.runs.glob("*") if path.name != record.run_id]
+    assert read_record(broken).status == "running"
+    with Registry(home).write() as registry:
+        registry._run("ALTER TABLE elsewhere RENAME TO metrics")
+    assert set(views.ledger(home)["run_id"]) == {record.run_id, broken.name}
+    assert run(home, config, resume=broken.name).record.status == "done"
+    assert len(views.ledger(home)) == 2
 
 
 def test_a_wrong_model_is_told_before_a_built_in_cohort_is_drawn(tmp_path):

@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 
 from crpnet_bench import stats
-from crpnet_bench.benchmark.declaration import declare, primary_sentence, run_settings
+from crpnet_bench.benchmark.declaration import (
+    declare,
+    primary_result,
+    primary_sentence,
+    run_settings,
+)
 from crpnet_bench.benchmark.finished import read_run
 from crpnet_bench.benchmark.inputs import plan_run
 from crpnet_bench.benchmark.runner import run_benchmark
@@ -64,6 +69,27 @@ def test_the_paired_difference_of_two_runs(new_home, clinical_config, drawn):
     assert row["difference"] == pytest.approx(expected.difference)
     assert row["ci_low"] == pytest.approx(expected.ci_low)
     assert row["p_value"] == pytest.approx(expected.p_value)
+    areas = stats.compare_auc((outcomes["status"] == 1).astype(int), table["grade"], table["age"])
+    row = rows[rows["metric"] == "auc"].iloc[0]
+    assert row["difference"] == pytest.approx(areas.difference)
+    assert row["ci_low"] == pytest.approx(areas.ci_low)
+    assert row["p_value"] == pytest.approx(areas.p_value)
+
+
+def test_runs_that_judged_other_patients_have_no_paired_interval(new_home, clinical_config, drawn):
+    """An interval on common patients must not stand beside a difference of all."""
+    home = new_home()
+    values = drawn(80, 0)
+    path = home.root / "m.csv"
+    runs = []
+    for count in (80, 60):
+        table = pd.DataFrame({"patient_id": values["patient_id"], "risk": values["age"]})
+        table[:count].to_csv(path, index=False)
+        runs.append(run(home, clinical_config(models=["imported:m"], imported={"m": str(path)})))
+    found = compare_runs(home, *(one.record.run_id for one in runs)).results
+    row = found.query("role == 'validation' and metric == 'c_index'").iloc[0]
+    assert row["n_a"] > row["n_b"]
+    assert pd.isna(row.get("ci_low"))
 
 
 def test_unfinished_runs_are_listed_and_say_how_to_go_on(new_home, clinical_config):
@@ -94,6 +120,21 @@ def test_an_unknown_run_is_named_with_the_nearest(new_home, clinical_config):
     run_id = run(home, clinical_config(models=["ssign"])).record.run_id
     with pytest.raises(NotFoundError, match="did you mean"):
         read_run(home, run_id[:-1])
+
+
+def test_the_primary_result_is_the_declared_row(new_home, clinical_config):
+    home = new_home(SplitRequest())
+    config = clinical_config(
+        models=["ssign", "leibovich_2003"],
+        primary_model="leibovich_2003",
+        primary_metric="auc_t",
+        primary_horizon_months=36,
+    )
+    finished = run(home, config)
+    row = primary_result(finished.record, finished.metrics)
+    assert (row["model"], row["metric"], row["role"]) == ("leibovich_2003", "auc_t", "validation")
+    assert row["horizon_months"] == 36
+    assert list_runs(home)["value"].tolist() == [row["value"]]
 
 
 def test_the_primary_sentence_says_all_five(new_home, clinical_config):

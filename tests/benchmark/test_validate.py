@@ -258,6 +258,19 @@ def test_an_outside_model_brings_its_risks_of_the_other_cohort(new_home, clinica
     assert found.metrics.query("metric == 'n_missing'")["value"].iloc[0] == 0
 
 
+def test_patients_known_from_home_are_told(new_home, clinical_config, other, drawn):
+    home = new_home()
+    finished = run(home, clinical_config(models=["ssign"]))
+    split = pd.read_csv(finished.folder / "split.csv")
+    judged = split.loc[split["role"] == "validation", "patient_id"].iloc[0]
+    patients = drawn(30, 3, prefix="X")
+    patients.loc[4, "patient_id"] = judged
+    other(home, patients)
+    found = validate(home, finished)
+    assert any(text.startswith("1 of the patients of elsewhere@1 bear") and judged in text
+               for text in found.remarks)  # fmt: skip
+
+
 def test_events_are_held_against_the_hundred_wanted():
     assert "intervals are wide" in events_remark(24, 80)
     assert "intervals are wide" in events_remark(120, 180)

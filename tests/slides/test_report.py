@@ -29,6 +29,21 @@ def test_info_tells_scale_levels_and_grid(path):
     assert len(found["levels"]) == 4
 
 
+def test_info_of_a_file_without_scale_tells_the_rest_and_the_remedy(tmp_path):
+    path = tmp_path / "plain.tif"
+    Image.new("RGB", (300, 200)).save(path)
+    found = CliRunner().invoke(app, ["info", str(path), "--json"])
+    assert found.exit_code == 1
+    told = json.loads(found.stdout)
+    assert told["dimensions"] == [300, 200]
+    assert told["mpp"] is None
+    assert "--mpp" in told["problem"]
+    assert "error: mpp unknown" in found.stderr
+    known = CliRunner().invoke(app, ["info", str(path), "--json", "--mpp", "0.5"])
+    assert known.exit_code == 0
+    assert json.loads(known.stdout)["grid"] == [1, 0]
+
+
 def test_the_table_and_the_histogram_agree_with_the_counts(path, tmp_path):
     table, picture = tmp_path / "tiles.csv", tmp_path / "entropy.png"
     found = slide_tiles(path, None, 5.0, table=table, picture=picture)
