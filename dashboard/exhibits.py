@@ -15,7 +15,12 @@ from crpnet_bench.reporting.terms import COLUMN_TERMS, EXPLAINED
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
 
-_CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "toImage"]}
+# Few buttons over a chart, since each is a stop of the Tab key.
+_CHART = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "toImage", "pan2d", "zoomIn2d", "zoomOut2d",
+                               "autoScale2d"],
+}  # fmt: skip
 # Columns of a table, in pixels of a page 1,280 wide.
 _LETTER, _PADDING, _WIDEST, _PAGE, _SAMPLED = 6.6, 22, 460, 880, 100
 _DECIMALS = {"Risk": "%.3f", "Probability": "%.3f"}
@@ -81,7 +86,7 @@ def show_table(
     """A table with its download."""
     st.dataframe(
         table, hide_index=True, width="stretch", key=f"table-{name}", height=height,
-        column_config=_columns(table),
+        column_config=_columns(table), placeholder="",
     )  # fmt: skip
     text, files = st.columns([0.86, 0.14], vertical_alignment="top")
     if caption:

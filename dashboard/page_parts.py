@@ -38,6 +38,7 @@ _STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 2.6rem 2.4rem 3rem; max-width: 1360px;}
 [data-testid="stSidebarHeader"] {height: 2.2rem;}
 [data-testid="stSidebar"] [data-testid="stSelectbox"] * {font-size: 0.8rem;}
+[data-testid="stSidebarNav"] a:focus-visible {outline: 2px solid; outline-offset: -2px;}
 </style>"""
 _ALL = "All patients"
 _OWN = "Own rule"
@@ -239,7 +240,7 @@ def _choose_subgroup(data: RunData, set_key: str) -> str:
     try:
         take(data, data.set_named(set_key), rule)
     except InputError as error:
-        st.error(plain(error))
+        st.error(f"{plain(error)}. All patients are shown.")
         return ""
     return rule
 

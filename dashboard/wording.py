@@ -9,7 +9,7 @@ import streamlit as st
 from crpnet_bench.reporting.terms import EXPLAINED, TERM_TITLES
 
 # Signs with which Markdown would begin a picture, a link, a formula or another type face.
-_SIGNS = re.compile(r"([\\`*_\[\]$~])")
+_SIGNS = re.compile(r"([\\`*_\[\]$~]|:(?=//))")
 
 
 def plain(text: object) -> str:
@@ -19,7 +19,7 @@ def plain(text: object) -> str:
     make the browser ask another host.
 
     >>> plain("![x](http://example.org/x.png)")
-    '!\\[x\\](http://example.org/x.png)'
+    '!\\[x\\](http\\://example.org/x.png)'
     """
     return _SIGNS.sub(r"\\\1", str(text))
 

@@ -11,14 +11,14 @@ import pandas as pd
 from crpnet_bench.errors import InputError
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
-from crpnet_bench.reporting.names import variable_title
+from crpnet_bench.reporting.names import model_title, variable_title
 from crpnet_bench.reporting.queries import cohort_baseline, cohort_summary
 from crpnet_bench.reporting.run_data import run_data, take
 from crpnet_bench.reporting.tables import format_p
 from crpnet_bench.schema import ColumnSource
 from crpnet_bench.stats.follow_up import median_follow_up
 
-__all__ = ["baseline_shown", "data_dictionary", "event_free_table"]
+__all__ = ["baseline_shown", "data_dictionary", "event_free_table", "flow_table"]
 
 
 def baseline_shown(home: Home, name: str) -> tuple[pd.DataFrame, str]:
@@ -48,6 +48,14 @@ def baseline_shown(home: Home, name: str) -> tuple[pd.DataFrame, str]:
         "median and quartiles. P values are not adjusted for their number."
     )
     return shown, caption
+
+
+def flow_table(flow: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `queries.cohort_flow` with readable names."""
+    scored = flow["step"].str.removeprefix("scored: ").map(lambda name: model_title(str(name)))
+    steps = flow["step"].where(~flow["step"].str.startswith("scored: "), "Score of " + scored)
+    shown = flow.assign(step=steps.str.slice(0, 1).str.upper() + steps.str.slice(1))
+    return shown.rename(columns=lambda name: {"kind": "Who"}.get(name, str(name).capitalize()))
 
 
 def data_dictionary(home: Home, name: str) -> pd.DataFrame:

@@ -176,7 +176,7 @@ def _from_metrics(sample: Sample, model: str) -> str:
         return "no hazard ratio"
     value = None if row["status"] != "ok" else row["value"]
     firth = "irth" in str(row["ci_method"])
-    name = f"{HIGH} against {LOW}"
+    name = f"{HIGH} against {LOW}" + (", stratified by fold" if sample.fold_wise else "")
     return _sentence(name, value, row["ci_low"], row["ci_high"], row["reason"], firth=firth)
 
 
@@ -233,13 +233,12 @@ def _risks(curve: KaplanMeier, patients: pd.DataFrame, horizons: Sequence[float]
 
 
 def _median(curve: KaplanMeier | FollowUp) -> str:
-    if curve.median is None:
-        return "not reached"
-    ends = [
+    value, *ends = (
         "not reached" if end is None else f"{end:.1f}"
-        for end in (curve.median_ci_low, curve.median_ci_high)
-    ]
-    return f"{curve.median:.1f} ({ends[0]}-{ends[1]})"
+        for end in (curve.median, curve.median_ci_low, curve.median_ci_high)
+    )
+    known = curve.median is not None or curve.median_ci_low is not None
+    return f"{value} ({ends[0]}-{ends[1]})" if known else value
 
 
 def _recurrence(value: float | None, low: float | None, high: float | None) -> str:

@@ -15,7 +15,7 @@ from crpnet_bench.stats.confusion_matrix import ConfusionResult, confusion
 __all__ = ["at_threshold", "locked_thresholds", "threshold_figure"]
 
 _BIN = 0.02
-_NEAR = 0.18  # of the axis: closer than this, the two lines' names share no side
+_RIGHT = 0.85  # of the axis: beyond, a line's name stands left of it
 
 
 def locked_thresholds(sample: Sample, model: str) -> tuple[float, ...]:
@@ -67,15 +67,15 @@ def threshold_figure(sample: Sample, model: str, tried: float) -> Figure:
                 hovertemplate="%{x}: %{y} patients<extra>" + label + "</extra>",
             )
         )  # fmt: skip
-    dress(plot, height=230)
-    plot.update_layout(barmode="stack", bargap=0.06, legend={"y": 1.14}, margin={"t": 56})
+    dress(plot, height=256)
+    plot.update_layout(barmode="stack", bargap=0.06, legend={"y": 1.34}, margin={"t": 78})
     plot.update_xaxes(title="Probability by the model", range=[0, 1.0 + _BIN], dtick=0.1)
     plot.update_yaxes(title="Patients")
     if tried not in locked:
-        _line(plot, tried, f"tried {tried:.2f}", GREY, "dot", left=_left(tried, locked))
+        _line(plot, tried, f"tried {tried:.2f}", GREY, "dot", lines_up=1)
     for value in locked:
         text = f"<b>locked {value:.2f}</b>" if len(locked) == 1 else ""
-        _line(plot, value, text, model_color(model), "solid", left=value > 1 - _NEAR)
+        _line(plot, value, text, model_color(model), "solid")
     return Figure(
         f"thresholds-{model}-{sample.patients_of.key}",
         plot,
@@ -85,18 +85,14 @@ def threshold_figure(sample: Sample, model: str, tried: float) -> Figure:
     )
 
 
-def _line(plot: go.Figure, x: float, text: str, color: str, dash: str, *, left: bool) -> None:
+def _line(
+    plot: go.Figure, x: float, text: str, color: str, dash: str, *, lines_up: int = 0
+) -> None:
     plot.add_vline(
         x=x, line={"color": color, "width": 2.6, "dash": dash},
-        annotation={"text": text, "xanchor": "right" if left else "left", "y": 1.0,
-                    "yanchor": "bottom", "yref": "paper"},
+        annotation={"text": text, "xanchor": "right" if x > _RIGHT else "left", "y": 1.0,
+                    "yanchor": "bottom", "yref": "paper", "yshift": 15 * lines_up},
     )  # fmt: skip
-
-
-def _left(tried: float, locked: tuple[float, ...]) -> bool:
-    """Whether the tried threshold's name stands left of its line, away from the locked one's."""
-    near = [value for value in locked if abs(value - tried) < _NEAR]
-    return tried < near[0] if near else tried > 1 - _NEAR
 
 
 def _locked_in_words(locked: tuple[float, ...]) -> str:

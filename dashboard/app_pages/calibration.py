@@ -82,11 +82,11 @@ elif part == "Decision curve":
 else:
     terms("auc_t", "brier", "index_of_accuracy", "ipcw", "interval")
     over = of_page("over-time", make=lambda: over_time(data, sample, models))
-    st.subheader("Time-dependent AUC")
+    st.subheader("Time-dependent AUC", anchor=False)
     show_figure(
         over_time_figure(over, "auc", model, f"auc-over-time-{stem}", sample.label), key="auc-t"
     )
-    st.subheader("Brier score")
+    st.subheader("Brier score", anchor=False)
     show_figure(
         over_time_figure(over, "brier", model, f"brier-over-time-{stem}", sample.label),
         key="brier-t",

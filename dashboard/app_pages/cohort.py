@@ -7,7 +7,12 @@ from wording import plain, terms
 
 from crpnet_bench.registry import views
 from crpnet_bench.reporting import cohort_figures as figures
-from crpnet_bench.reporting.cohort_tables import baseline_shown, data_dictionary, event_free_table
+from crpnet_bench.reporting.cohort_tables import (
+    baseline_shown,
+    data_dictionary,
+    event_free_table,
+    flow_table,
+)
 from crpnet_bench.reporting.names import readable
 from crpnet_bench.reporting.queries import cohort_flow, cohort_summary
 
@@ -47,7 +52,7 @@ if part == "Flow":
     flow = cached("flow", lambda: cohort_flow(now.home, name))
     show_figure(figures.flow_figure(flow, f"flow-{document['cohort']}"))
     with st.expander("As a table"):
-        show_table(flow, "flow-table")
+        show_table(flow_table(flow), "flow-table")
 elif part == "Baseline":
     table, caption = cached("baseline", lambda: baseline_shown(now.home, name))
     show_table(table, "baseline", caption=caption, height="content")
@@ -58,7 +63,7 @@ elif part == "Follow-up":
     terms("follow_up", "interval")
     show_figure(figures.follow_up_figure(patients, f"follow-up-{document['cohort']}"))
     if now.run is not None:
-        st.subheader("Event-free patients by risk group")
+        st.subheader("Event-free patients by risk group", anchor=False)
         run_id = now.run.run_id
         show_table(
             cached(f"event-free of {run_id}", lambda: event_free_table(now.home, run_id)),

@@ -56,7 +56,7 @@ elif part == "Hazard ratios":
          f"{groups}; not comparable between models whose groups "
          "differ in size."),
     ):  # fmt: skip
-        st.subheader(title)
+        st.subheader(title, anchor=False)
         rows = forest_rows(metrics, everything, metric)
         figure = forest_figure(
             rows,
@@ -65,7 +65,7 @@ elif part == "Hazard ratios":
             counted="Events/n" if metric == "hr_per_sd" else "Events/n, high v low",
         )
         show_figure(figure, key=metric)
-    st.subheader("Multivariable")
+    st.subheader("Multivariable", anchor=False)
     model = choose_model(data, "model", "Model beside clinical variables")
     variables = st.multiselect(
         "Clinical variables",

@@ -30,22 +30,22 @@ def cached(name: str, make: Callable[[], Result]) -> Result:
 
 newest = cached("newest", lambda: newest_results(now.home))
 if newest is not None:
-    st.subheader("Newest results")
+    st.subheader("Newest results", anchor=False)
     st.markdown(f"**{plain(newest.heading)}**")
     for column, tile in zip(st.columns(len(newest.tiles)), newest.tiles, strict=True):
         column.metric(plain(tile.label), tile.value, help=tile.help, border=True)
         column.caption(tile.note)
 
 points = cached("attention", lambda: attention_points(now.home))
-st.subheader("What needs attention")
+st.subheader("What needs attention", anchor=False)
 if points.empty:
     st.success("Nothing: no failed slide or fold, no warning, no missing value.")
 else:
     show_table(points, "attention")
 
-st.subheader("Cohorts")
+st.subheader("Cohorts", anchor=False)
 show_table(cached("cohorts-table", lambda: cohorts_table(now.home)), "cohorts")
-st.subheader("Runs")
+st.subheader("Runs", anchor=False)
 runs: pd.DataFrame = cached("runs-table", lambda: runs_table(now.home))
 if runs.empty:
     st.code(f"crpnet-bench run --home {now.home.root}", language="bash")

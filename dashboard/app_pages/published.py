@@ -57,7 +57,7 @@ def published_sample(data: RunData) -> Sample:
 
 known = PUBLISHED_RUN in {run.run_id for run in views.runs(now.home)}
 if known:
-    st.subheader("The article's figures, recomputed on simulated patients")
+    st.subheader("The article's figures, recomputed on simulated patients", anchor=False)
     data = kept(
         now.home, now.snapshot, "run", PUBLISHED_RUN,
         make=lambda: run_data(now.home, PUBLISHED_RUN),

@@ -17,6 +17,7 @@ from crpnet_bench.home import HOME_VARIABLE, Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.published import PUBLISHED_RUN
 from crpnet_bench.reporting.tables import format_interval
+from crpnet_bench.reporting.terms import EXPLAINED
 from crpnet_bench.synthetic.changhai import COHORT_NAME
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
@@ -369,3 +370,60 @@ print(sorted({{"torch", "torchvision", "openslide"}} & set(sys.modules)))
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+# ---------------------------------------------------------------- the threshold
+
+
+def test_the_locked_threshold_is_marked_and_one_press_brings_it_back(
+    opened: Opened, drawn_home: Home
+):
+    app = part_of(opened(drawn_home, "classification.py"), "class_part", "Threshold")
+    slider = app.slider(key="threshold_crpnet")
+    assert slider.value == 0.5
+    (back,) = [button for button in app.button if "locked" in button.label]
+    assert back.disabled
+    before = [one.value for one in app.metric]
+    slider.set_value(0.2).run()
+    hold(app)
+    assert [one.value for one in app.metric] != before
+    shown = text_of(app)
+    assert f"locked classes: {before[0]}" in shown
+    assert "the locked threshold, 0.500" in shown
+    next(button for button in app.button if "locked" in button.label).click().run()
+    assert app.slider(key="threshold_crpnet").value == 0.5
+    assert [one.value for one in app.metric] == before
+
+
+def test_each_model_keeps_its_own_threshold(opened: Opened, drawn_home: Home):
+    app = part_of(opened(drawn_home, "classification.py"), "class_part", "Threshold")
+    app.slider(key="threshold_crpnet").set_value(0.2).run()
+    app.selectbox(key="threshold_model").select("ssign").run()
+    hold(app)
+    assert app.slider(key="threshold_ssign").value == 0.5
+
+
+# ---------------------------------------------------------------- text that came with the data
+
+
+def test_a_picture_in_an_address_is_shown_as_text(opened: Opened, drawn_home: Home):
+    picture = "![x](http://example.org/x.png)"
+    app = opened(drawn_home, "classification.py", subgroup="Own rule", where=picture)
+    assert not app.exception
+    (error,) = app.error
+    assert "![x]" not in error.value
+    assert r"!\[x\]" in error.value
+    assert error.value.endswith("All patients are shown.")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in {"published.py"}])
+def test_terms_and_the_kind_of_patients_stand_on_every_page(
+    opened: Opened, drawn_home: Home, page: str
+):
+    app = opened(drawn_home, page)
+    if page == "cohort.py":
+        part_of(app, "cohort_part", "Follow-up")
+    told = [one.help for one in (*app.caption, *app.metric) if one.help]
+    assert set(told) & set(EXPLAINED.values())
+    if app.get("plotly_chart"):
+        assert "Simulated patients (drawn)." in text_of(app)

@@ -5,7 +5,9 @@ from crpnet_bench.reporting.cohort_tables import (
     baseline_shown,
     data_dictionary,
     event_free_table,
+    flow_table,
 )
+from crpnet_bench.reporting.queries import cohort_flow
 from crpnet_bench.reporting.run_data import take
 
 
@@ -32,3 +34,10 @@ def test_event_free_patients_are_counted_by_risk_group(home, data):
     low = sample.of_model("crpnet").query("risk_group == 'low'")
     assert row["n"] == len(low)
     assert row["Event-free"] == int((low["status"] != 1).sum())
+
+
+def test_the_flow_as_a_table_names_steps_and_scores(home):
+    shown = flow_table(cohort_flow(home, "drawn"))
+    assert shown["Step"].iloc[0] == "Registered"
+    assert "Score of Leibovich" in set(shown["Step"])
+    assert list(shown)[1:] == ["Who", "Patients", "Events", "Slides", "Reason"]
