@@ -70,10 +70,13 @@ def ledger_lines(home: Home, record: RunRecord) -> list[str]:
     for (cohort, version), rows in own.groupby(["cohort", "cohort_version"], sort=False):
         same = looks[(looks["cohort"] == cohort) & (looks["cohort_version"] == version)]
         others = same["run_id"].nunique() - 1
+        older = int((looks["cohort"] == cohort).sum()) - len(same)
+        at_others = f", and {_times(older)} at other versions of {cohort}" if older else ""
         lines.append(
             f"Ledger: outcomes of {cohort}@{version} were looked at {_times(len(rows))} by this "
             f"run and {_times(len(same) - len(rows))} by {others} other "
-            f"{'run' if others == 1 else 'runs'}, first on {same['looked'].iloc[0][:10]}."
+            f"{'run' if others == 1 else 'runs'}, first on {same['looked'].iloc[0][:10]}"
+            f"{at_others}."
         )
     return lines
 

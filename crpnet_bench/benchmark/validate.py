@@ -107,8 +107,8 @@ def validate_run(
         cohort: NAME or NAME@VERSION; a built-in one is made if need be.
         device: "cpu" or "cuda".
         progress: told of slides and models.
-        other_settings: TOML whose tiling and encoder replace the run's; refused without `force`
-            where they differ in more than backend, precision and batch.
+        other_settings: TOML; what it says of tiling and encoder replaces the run's; refused without
+            `force` where they differ in more than backend, precision and batch.
         force: validate although tiling, encoder or endpoint differ; the remarks say so.
         imported: outside model -> csv of its risks for this cohort's patients.
         clock: the time of now, for the ledger.
@@ -152,7 +152,7 @@ def _prepare(
 ) -> _Setting:
     run = read_run(home, run_id)
     own = RunConfig.from_mapping(run.record.config, f"run {run_id}")
-    other = own if other_settings is None else load_config(other_settings)
+    other = own if other_settings is None else _with_settings(own, other_settings)
     external = ensure_cohort(home, cohort, progress)
     endpoint, remarks = choose_endpoint(run, external, force=force)
     refused, said = setting_differences(own, other)
@@ -169,6 +169,18 @@ def _prepare(
             refused, said = feature_differences(run, own, other, slides)
             remarks += [*allowed(refused, force=force), *said]
     return _Setting(home, run, own, external, endpoint, tuple(remarks), slides)
+
+
+def _with_settings(own: RunConfig, file: Path) -> RunConfig:
+    """The run's settings with what the file says of tiling and encoder; the rest stays."""
+    given = load_config(file)
+    said = {
+        section: getattr(own, section).model_copy(
+            update={key: getattr(found, key) for key in found.model_fields_set}
+        )
+        for section, found in (("tiling", given.tiling), ("encoder", given.encoder))
+    }
+    return own.model_copy(update=said)
 
 
 def _imported(run: FinishedRun, given: Mapping[str, str]) -> dict[str, RiskTable]:
@@ -344,10 +356,13 @@ def _patients_of_both(
 
 def _looks(home: Home, run_id: str, external: views.CohortRecord) -> list[str]:
     looks = views.ledger(home)
-    same = looks[(looks["cohort"] == external.name) & (looks["cohort_version"] == external.version)]
+    every = looks[looks["cohort"] == external.name]
+    same = every[every["cohort_version"] == external.version]
     own = int((same["run_id"] == run_id).sum())
     told = (
         f"ledger: look {own} of this run at the outcomes of {external.pinned}; {len(same)} in all, "
         f"by {same['run_id'].nunique()} run(s)"
     )
-    return [told + ("" if len(same) == 1 else "; only the first was blind")]
+    if len(every) > len(same):  # mostly the same patients
+        told += f"; {len(every) - len(same)} more at other versions of {external.name}"
+    return [told + ("" if len(every) == 1 else "; only the first was blind")]

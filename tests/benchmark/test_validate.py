@@ -11,6 +11,7 @@ from crpnet_bench import stats
 from crpnet_bench.benchmark.evaluate import evaluate_run
 from crpnet_bench.benchmark.finished import fold_folder
 from crpnet_bench.benchmark.fold import read_locked
+from crpnet_bench.benchmark.ledger import ledger_lines
 from crpnet_bench.benchmark.line_up import load_model
 from crpnet_bench.benchmark.onboarding import register_cohort
 from crpnet_bench.benchmark.runner import run_benchmark
@@ -182,6 +183,30 @@ def test_every_look_is_in_the_ledger_before_outcomes_are_read(new_home, clinical
     assert any("look 1 of this run" in text for text in first.remarks)
     assert any("look 2 of this run" in text and "only the first" in text for text in second.remarks)
     assert len(views.predictions(home, finished.record.run_id).query("role == 'external'")) == 70
+
+
+def test_a_new_version_of_a_cohort_is_not_blind_again(new_home, clinical_config, other, drawn):
+    home = new_home()
+    finished = run(home, clinical_config(models=["ssign"]))
+    other(home)
+    validate(home, finished)
+    other(home, drawn(69, 7, prefix="X"))
+    found = validate(home, finished)
+    assert found.cohort == "elsewhere@2"
+    (told,) = (text for text in found.remarks if text.startswith("ledger"))
+    assert told.endswith("1 more at other versions of elsewhere; only the first was blind")
+    assert "once at other versions of elsewhere" in ledger_lines(home, finished.record)[-1]
+
+
+def test_other_settings_leave_what_they_do_not_name(new_home, clinical_config, other, tmp_path):
+    home = new_home()
+    finished = run(home, clinical_config(models=["ssign"], tiling={"mpp": 1.0}))
+    other(home)
+    settings = tmp_path / "other.toml"
+    settings.write_text('[encoder]\nprecision = "float32"\n')
+    found = validate(home, finished, other_settings=settings)
+    told = [text for text in found.remarks if "trained with" in text]
+    assert told == ["encoder.precision: trained with 'auto', validated with 'float32'"]
 
 
 def test_shared_patients_are_an_error_and_no_look(new_home, clinical_config, other, drawn):
