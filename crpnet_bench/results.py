@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crpnet_bench.errors import InputError
 
@@ -142,8 +142,19 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Read a Parquet table and hold it to its contract."""
-    return conform(pd.read_parquet(path), columns)
+    """Read a Parquet table and hold it to its contract.
+
+    Raises:
+        InputError: the file is not there, or not such a table.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no such file; the folder is not whole: copy it again, or go on with the run "
+            "by `crpnet-bench run --resume`"
+        ) from error
+    return conform(frame, columns)
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
@@ -153,5 +164,18 @@ def write_record(record: RunRecord, folder: Path) -> None:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read `run.json` from a run's folder."""
-    return RunRecord.model_validate_json((folder / "run.json").read_text(encoding="utf-8"))
+    """Read `run.json` from a run's folder.
+
+    Raises:
+        InputError: the file is damaged or of another version of this program.
+    """
+    path = folder / "run.json"
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: {f'{where}: ' if where else ''}{first['msg']}; expected the record of a run; "
+            "restore the file, or move this run's folder away"
+        ) from error

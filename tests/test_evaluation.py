@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,3 +211,27 @@ def test_one_site_needs_no_pairs_of_one_site():
     predictions, outcomes = _cohort()
     metrics = evaluate(predictions, outcomes.assign(site="A"))
     assert not metrics["metric"].str.contains("_site").any()
+
+
+class _Counting:
+    """Progress that keeps what it is told."""
+
+    def __init__(self):
+        self.total = self.done = 0
+
+    @contextmanager
+    def task(self, description, total, unit=""):
+        self.total += total
+        yield self
+
+    def advance(self, count=1, note=""):
+        self.done += count
+
+
+def test_long_evaluations_tell_how_far_they_are():
+    predictions, outcomes = _cohort()
+    some = {"few": set(outcomes["patient_id"][:60])}
+    told = _Counting()
+    evaluate(predictions, outcomes, subgroups=some, progress=told)
+    sets = predictions[["model", "role", "in_sample"]].drop_duplicates()
+    assert told.done == told.total == 2 * len(sets)

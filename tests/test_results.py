@@ -8,6 +8,7 @@ from crpnet_bench.results import (
     METRIC_COLUMNS,
     PREDICTION_COLUMNS,
     conform,
+    read_record,
     read_table,
     write_atomically,
     write_table,
@@ -42,3 +43,17 @@ def test_tables_survive_a_round_trip(tmp_path):
 def test_a_write_leaves_no_temporary_file(tmp_path):
     write_atomically(tmp_path / "deep" / "a.txt", b"x")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
+
+
+def test_a_damaged_record_names_the_file_and_the_remedy(tmp_path):
+    (tmp_path / "run.json").write_text('{"run_id": "x"')
+    with pytest.raises(InputError, match=r"run.json: Invalid JSON.*; expected the record of a run"):
+        read_record(tmp_path)
+    (tmp_path / "run.json").write_text('{"run_id": 3}')
+    with pytest.raises(InputError, match=r"run.json: run_id: .*restore the file"):
+        read_record(tmp_path)
+
+
+def test_a_table_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone.parquet: no such file"):
+        read_table(tmp_path / "gone.parquet", METRIC_COLUMNS)

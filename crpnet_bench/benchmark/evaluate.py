@@ -20,6 +20,7 @@ from crpnet_bench.evaluation import evaluate
 from crpnet_bench.filters import select
 from crpnet_bench.home import Home
 from crpnet_bench.models.logistic import fit_score_logistic
+from crpnet_bench.progress import Progress
 from crpnet_bench.registry import views
 from crpnet_bench.registry.cells import plain_number
 from crpnet_bench.registry.tables import TextTable, read_text_table
@@ -53,7 +54,11 @@ class Evaluated:
 
 
 def evaluate_run(
-    home: Home, run_id: str, where: str | None, settings: EvaluationConfig | None = None
+    home: Home,
+    run_id: str,
+    where: str | None,
+    settings: EvaluationConfig | None = None,
+    progress: Progress | None = None,
 ) -> Evaluated:
     """The metrics of a run, for all its patients and for those a rule selects.
 
@@ -62,6 +67,7 @@ def evaluate_run(
         run_id: the run.
         where: a rule over the cohort's variables (`crpnet_bench.filters`), or None.
         settings: horizons and level; the run's own if None.
+        progress: told of models and sets of patients.
 
     Raises:
         InputError: no such run, or the rule cannot be read.
@@ -78,7 +84,8 @@ def evaluate_run(
         endpoint = endpoints.get((str(cohort), int(str(version))), record.endpoint)
         outcomes = read_outcomes(home, pinned, endpoint)
         subgroups = {where: _selected(home, pinned, where)} if where else {}
-        parts.append(evaluate(rows, outcomes, subgroups=subgroups, settings=chosen))
+        found = evaluate(rows, outcomes, subgroups=subgroups, settings=chosen, progress=progress)
+        parts.append(found)
     metrics = conform(pd.concat(parts, ignore_index=True), METRIC_COLUMNS)
     return Evaluated(metrics, tuple(dict.fromkeys(predictions["model"])), where or ALL)
 
@@ -92,7 +99,11 @@ def _selected(home: Home, cohort: str, where: str) -> set[str]:
 
 
 def evaluate_table(
-    path: Path, *, time_unit: str = "months", settings: EvaluationConfig | None = None
+    path: Path,
+    *,
+    time_unit: str = "months",
+    settings: EvaluationConfig | None = None,
+    progress: Progress | None = None,
 ) -> Evaluated:
     """The metrics of any predictions table.
 
@@ -103,6 +114,7 @@ def evaluate_table(
             of a model is a patient without its prediction.
         time_unit: of `time`: days, months or years.
         settings: horizons and level.
+        progress: told of models and sets of patients.
 
     A model whose values all lie in 0..1 is read as a probability and cut at 0.5; another one
     is a score, whose class comes from a logistic regression on the training rows. The cut-off
@@ -135,7 +147,8 @@ def evaluate_table(
         parts.append(part)
         notes += told
     predictions = conform(pd.concat(parts, ignore_index=True), PREDICTION_COLUMNS)
-    return Evaluated(evaluate(predictions, outcomes, settings=settings), models, ALL, tuple(notes))
+    metrics = evaluate(predictions, outcomes, settings=settings, progress=progress)
+    return Evaluated(metrics, models, ALL, tuple(notes))
 
 
 def _read(table: TextTable, models: Sequence[str], problems: list[Problem]) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def run_benchmark(
     hold_slides(inputs, folder)
     tasks = list(fold_tasks(config, plan, inputs, folder, device))
     results = fit_all(tasks, folder, engine, progress)
-    return _finish(home, config, plan, record, inputs, results)
+    return _finish(home, config, plan, record, inputs, results, progress)
 
 
 def _finish(
@@ -89,13 +89,14 @@ def _finish(
     record: RunRecord,
     inputs: RunInputs,
     results: Results,
+    progress: Progress,
 ) -> FinishedRun:
     folder = home.runs / record.run_id
     predictions = _predictions(record, results)
     settings = config.evaluation
     with Registry(home).write() as registry:  # before they are measured, whatever comes then
         note_run(registry, record, predictions["patient_id"].nunique())
-    metrics = evaluate(predictions, inputs.outcomes, settings=settings)
+    metrics = evaluate(predictions, inputs.outcomes, settings=settings, progress=progress)
     comparisons = compare_models(
         predictions, inputs.outcomes, record.primary_model, level=settings.level
     )
@@ -104,7 +105,7 @@ def _finish(
     write_table(comparisons, folder / "comparisons.parquet")
     by_seed = pd.DataFrame()
     if config.seeds > 1:
-        by_seed = metrics_by_seed(predictions, inputs.outcomes, settings)
+        by_seed = metrics_by_seed(predictions, inputs.outcomes, settings, progress)
         write_table(by_seed, folder / "seeds.parquet")
     remarks = (
         *_population_remarks(config, plan, inputs),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from crpnet_bench.config import EvaluationConfig
 from crpnet_bench.evaluation import evaluate
+from crpnet_bench.progress import Progress
 
 __all__ = ["DISTRIBUTION_COLUMNS", "metrics_by_seed", "seed_distribution"]
 
@@ -21,12 +22,15 @@ _GROUP = ["model", "role", "in_sample", "metric", "horizon_months"]
 
 
 def metrics_by_seed(
-    predictions: pd.DataFrame, outcomes: pd.DataFrame, settings: EvaluationConfig
+    predictions: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    settings: EvaluationConfig,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The `metrics` table of each seed, with the column `seed`."""
     whole = predictions[predictions["member"].isna()]
     parts = [
-        evaluate(rows, outcomes, settings=settings).assign(seed=seed)
+        evaluate(rows, outcomes, settings=settings, progress=progress).assign(seed=seed)
         for seed, rows in whole.groupby("seed", sort=True)
     ]
     return pd.concat(parts, ignore_index=True)

@@ -137,7 +137,7 @@ def validate_run(
     predictions = _stamped(applied.predictions, setting)
     _look(setting, predictions, clock)
     remarks = (*setting.remarks, *applied.remarks, *strangers)
-    return _judge(replace(setting, remarks=remarks), predictions)
+    return _judge(replace(setting, remarks=remarks), predictions, progress)
 
 
 def _prepare(
@@ -235,7 +235,7 @@ def _look(setting: _Setting, predictions: pd.DataFrame, clock: Callable[[], date
         )
 
 
-def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
+def _judge(setting: _Setting, predictions: pd.DataFrame, progress: Progress) -> Validation:
     """Read the outcomes, for the first time, and measure."""
     home, run, external = setting.home, setting.run, setting.external
     outcomes = read_outcomes(home, external.pinned, setting.endpoint)
@@ -249,7 +249,7 @@ def _judge(setting: _Setting, predictions: pd.DataFrame) -> Validation:
     calibrated = calibration_metrics(out_of_fold_rows(own), whole, settings.horizons_months, level)
     metrics = pd.concat(
         [
-            evaluate(predictions, outcomes, settings=settings),
+            evaluate(predictions, outcomes, settings=settings, progress=progress),
             _stamped_metrics(calibrated, setting),
         ],
         ignore_index=True,

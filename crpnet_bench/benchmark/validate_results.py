@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from crpnet_bench.evaluation import metric_row
 from crpnet_bench.results import METRIC_COLUMNS, conform
 from crpnet_bench.stats.baseline import baseline_table
 from crpnet_bench.stats.estimate import Estimate, not_estimable
@@ -77,7 +78,7 @@ def calibration_metrics(
         counts = {"model": model, "n": len(shown), "events": int(shown["event"].sum())}
         for horizon in horizons:
             for metric, estimate in _calibrate(learned, shown, horizon, level):
-                rows.append(counts | _metric(metric, horizon, estimate))
+                rows.append(counts | metric_row(metric, estimate, horizon))
     return conform(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), METRIC_COLUMNS)
 
 
@@ -102,21 +103,6 @@ def _calibrate(
     yield names[3], found.intercept
     yield names[4], found.slope
     yield names[5], found.slope_intercept
-
-
-def _metric(metric: str, horizon: float | None, estimate: Estimate) -> dict[str, Any]:
-    told = "; ".join(text for text in (estimate.reason, estimate.warning) if text)
-    return {
-        "metric": metric,
-        "horizon_months": horizon,
-        "value": estimate.value,
-        "ci_low": estimate.ci_low,
-        "ci_high": estimate.ci_high,
-        "ci_level": estimate.level,
-        "ci_method": estimate.method or None,
-        "status": "ok" if estimate.estimable else "not estimable",
-        "reason": told or None,
-    }
 
 
 # --- the patients --------------------------------------------------------------------------------

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crpnet_bench.cli.common import HomeOption, JsonOption, emit, note, open_home, print_table
+from crpnet_bench.cli.common import (
+    HomeOption,
+    JsonOption,
+    emit,
+    note,
+    open_home,
+    print_table,
+    progress,
+)
 from crpnet_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,9 +43,9 @@ def evaluate(
     from crpnet_bench.benchmark.evaluate import evaluate_run, evaluate_table
 
     if csv is not None and run is None and where is None:
-        evaluated = evaluate_table(csv, time_unit=time_unit)
+        evaluated = evaluate_table(csv, time_unit=time_unit, progress=progress())
     elif csv is None and run is not None:
-        evaluated = evaluate_run(open_home(home), run, where)
+        evaluated = evaluate_run(open_home(home), run, where, progress=progress())
     else:
         raise InputError("give either --csv FILE, or a RUN and, if wished, --where RULE")
     _show(evaluated, as_json)
