@@ -217,6 +217,8 @@ def _cut_slide(path: str, features: object, tiling: TilingConfig) -> CutSlide:
         return CutSlide(Path(path), None, tiling)
     made = read_attributes(Path(features))
     mpp = made["mpp_level0"][0] if made["mpp_source"] == "manifest" else None
+    if "mpp" not in made or "tile_px" not in made:  # of a tool that does not tell
+        return CutSlide(Path(path), mpp, None)
     return CutSlide(Path(path), mpp, TilingConfig(mpp=made["mpp"], tile_px=made["tile_px"]))
 
 

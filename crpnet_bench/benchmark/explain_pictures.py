@@ -42,12 +42,12 @@ class CutSlide:
     Attributes:
         path: of the slide.
         mpp: micrometres a pixel where the slide itself does not say; else None.
-        tiling: size of the tiles.
+        tiling: size of the tiles; None where their features do not tell it.
     """
 
     path: Path
     mpp: float | None
-    tiling: TilingConfig
+    tiling: TilingConfig | None
 
 
 def draw_pictures(slide: CutSlide | None, tiles: pd.DataFrame, place: Path) -> None:
@@ -59,11 +59,16 @@ def draw_pictures(slide: CutSlide | None, tiles: pd.DataFrame, place: Path) -> N
         place: folder that gets the pictures.
 
     Raises:
-        SlideError: the slide is gone or cannot be read.
+        SlideError: the slide is gone or cannot be read, or the size of its tiles is not known.
     """
     if slide is None or not slide.path.exists():
         named = "" if slide is None else f" {slide.path}"
         raise SlideError(f"the slide file{named} is gone; pictures need it")
+    if slide.tiling is None:
+        raise SlideError(
+            f"the features of {slide.path.name} do not tell the size of their tiles",
+            "import them again from a folder that holds the tool's patches/ too",
+        )
     with open_slide(slide.path, mpp=slide.mpp) as reader:
         grid = plan_grid(reader, slide.tiling.mpp, slide.tiling.tile_px)
         small = thumbnail(reader, _SIDE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,12 @@ from crpnet_bench.cli.common import (
     warn,
 )
 
-__all__ = ["explain"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crpnet_bench.benchmark.explain import Explained
+
+__all__ = ["explain", "warn_of_pictures"]
 
 
 def explain(
@@ -39,11 +44,16 @@ def explain(
     where = open_home(home)
     chosen = run or newest_run(where)
     drawn = explain_run(where, chosen, slide, model, cohort, progress())
-    for one in drawn:
-        if one.failure or one.warning:
-            warn(f"{one.patient_id}, slide {one.slide_id[:12]}: {one.failure or one.warning}")
-    failed = sum(one.failure is not None for one in drawn)
+    failed = warn_of_pictures(drawn)
     places = sorted({str(Path(one.folder).parents[1]) for one in drawn if one.folder})
     text = f"{len(drawn) - failed} slides drawn" + "".join(f" in {place}" for place in places)
     emit({"slides": [asdict(one) for one in drawn]}, as_json=as_json, text=text)
     raise typer.Exit(FAILURES_RECORDED if failed else 0)
+
+
+def warn_of_pictures(drawn: Sequence[Explained]) -> int:
+    """A line for each slide that was not drawn or says little; how many were not drawn."""
+    for one in drawn:
+        if one.failure or one.warning:
+            warn(f"{one.patient_id}, slide {one.slide_id[:12]}: {one.failure or one.warning}")
+    return sum(one.failure is not None for one in drawn)

@@ -20,6 +20,7 @@ from crpnet_bench.cli.common import (
     open_home,
     progress,
 )
+from crpnet_bench.cli.explain import warn_of_pictures
 
 __all__ = ["files_by_name", "named_models", "run"]
 
@@ -67,10 +68,11 @@ def run(
         finished = run_benchmark(
             where, settings, device=chosen, progress=bars, resume=resume, engine=tasks
         )
-    if explain:
-        explain_run(where, finished.record.run_id, progress=bars)
     emit(run_document(where, finished), as_json=True) if as_json else show_run(where, finished)
-    raise typer.Exit(FAILURES_RECORDED if finished.failures else 0)
+    failed = len(finished.failures)
+    if explain:  # what was computed is shown whatever becomes of the pictures
+        failed += warn_of_pictures(explain_run(where, finished.record.run_id, progress=bars))
+    raise typer.Exit(FAILURES_RECORDED if failed else 0)
 
 
 def named_models(names: list[str] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from crpnet_bench.cli.common import (
     open_home,
     progress,
 )
+from crpnet_bench.cli.explain import warn_of_pictures
 
 __all__ = ["validate"]
 
@@ -57,10 +58,11 @@ def validate(
         force=force,
         imported=files_by_name(imported or []),
     )
-    if explain:
-        explain_run(where, run, cohort=found.cohort, progress=bars)
     if as_json:
         emit(validation_document(found), as_json=True)
     else:
         show_validation(found, read_run(where, run).titles)
-    raise typer.Exit(FAILURES_RECORDED if found.failures else 0)
+    failed = len(found.failures)
+    if explain:  # what was measured is shown whatever becomes of the pictures
+        failed += warn_of_pictures(explain_run(where, run, cohort=found.cohort, progress=bars))
+    raise typer.Exit(FAILURES_RECORDED if failed else 0)

@@ -15,6 +15,7 @@ from crpnet_bench.config import RunConfig
 from crpnet_bench.errors import NotFoundError, RunError
 from crpnet_bench.home import Home
 from crpnet_bench.results import RunRecord, write_record
+from crpnet_bench.slides.features import FeatureFile, write_features
 from crpnet_bench.synthetic.slide_writer import write_slide
 
 RUN, TILE = "r", 224
@@ -192,6 +193,22 @@ def test_a_slide_file_that_is_gone_is_a_recorded_failure(home, tmp_path):
     (drawn,) = explain_run(home, RUN)
     assert "is gone" in drawn.failure
     assert drawn.folder == ""
+
+
+def test_features_that_do_not_tell_their_tiles_are_a_recorded_failure(home, tmp_path):
+    features = tmp_path / "one.h5"
+    content = FeatureFile(
+        features=np.zeros((1, 4), np.float32),
+        coords=np.zeros((1, 2), np.int64),
+        entropy=np.full(1, np.nan),
+        grid_entropy=np.empty((0, 0)),
+        attrs={"imported_from": "CLAM", "mpp_level0": [0.5, 0.5], "mpp_source": "mpp"},
+    )
+    write_features(features, content)
+    path = home.runs / RUN / "slides.parquet"
+    pd.read_parquet(path).assign(feature_path=str(features)).to_parquet(path)
+    (drawn,) = explain_run(home, RUN)
+    assert "do not tell the size of their tiles" in drawn.failure
 
 
 def test_a_run_without_attention_or_no_run_is_named(home):

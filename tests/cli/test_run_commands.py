@@ -120,6 +120,12 @@ def test_imported_predictions_and_fusion_by_name(home, tmp_path):
     assert {row["seeds"] for row in found["seeds"] if row["metric"] == "auc"} == {2}
 
 
+def test_results_are_shown_before_pictures_are_tried(home):
+    done = invoke(home, "run", "here", "--model", "ssign", "--device", "cpu", "--explain")
+    assert "Primary result" in done.stdout
+    assert "none of its models reads tiles" in str(done.exception)
+
+
 def test_a_failed_fold_is_exit_3(home, tmp_path):
     table = tmp_path / "rival.csv"
     table.write_text("patient_id,risk\nB0,1\n")
