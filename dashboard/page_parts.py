@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 import pandas as pd
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
-from wording import plain
+from wording import code, plain
 
 from crpnet_bench.errors import CRPNetBenchError, InputError, RegistryError
 from crpnet_bench.home import Home
@@ -57,7 +57,7 @@ class Choice:
         run: the run, or None.
         set_key: which patients of the run.
         where: the subgroup's rule, or empty.
-        not_real: which of the patients shown are not real, for captions; else empty.
+        not_real: says of the chosen patients that a program drew them; empty for real ones.
     """
 
     home: Home
@@ -144,6 +144,13 @@ def of_page(name: str, *key: object, make: Callable[[], Result]) -> Result:
     )
 
 
+def drawn_by_program(*cohorts: str) -> str:
+    """Says of the patients of these cohorts that a program drew them; empty for real ones."""
+    now = choice()
+    known = kept(now.home, now.snapshot, "cohorts", make=lambda: views.cohorts(now.home))
+    return not_real(known, cohorts)
+
+
 # ---------------------------------------------------------------- filters
 
 
@@ -164,7 +171,7 @@ def _sidebar(home: Home) -> Choice:
         set_key = _choose_set(data)
         where = _choose_subgroup(data, set_key)
         st.caption(f"Home: {plain(home.root)}")
-    shown = not_real(cohorts, [cohort, *(one.pinned for one in data.sets)])
+    shown = not_real(cohorts, [data.set_named(set_key).pinned])
     return Choice(home, snapshot, cohort, run, set_key, where, shown)
 
 
@@ -311,7 +318,7 @@ def headline(title: str, sample: Sample | None = None) -> None:
     st.header(title, anchor=False)
     if sample is None:
         return
-    rule = f" · {plain(sample.where)}" if sample.where else ""
+    rule = f" · {code(sample.where)}" if sample.where else ""
     endpoint = ENDPOINT_TITLES.get(sample.endpoint, "")
     st.markdown(
         f"**{plain(sample.patients_of.title)}**{rule} · {sample.n} patients, "

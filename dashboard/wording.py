@@ -24,6 +24,16 @@ def plain(text: object) -> str:
     return _SIGNS.sub(r"\\\1", str(text))
 
 
+def code(text: str) -> str:
+    """Text to be typed elsewhere, sign by sign: Markdown would print `>=` as one sign.
+
+    >>> code("grade >= 3"), code("a ` b")
+    ('` grade >= 3 `', '`` a ` b ``')
+    """
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}"
+
+
 def terms(*names: str) -> None:
     """A line of terms; each tells in plain words what it means when pointed at or focused."""
     with st.container(horizontal=True, gap="medium"):

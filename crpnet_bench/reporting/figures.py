@@ -35,7 +35,7 @@ _INKS = {"light": ("#1B2733", "#E3E8ED"), "dark": ("#E4EAF0", "#2C3742")}  # tex
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "google-chrome-stable")
 _EXPORT_WIDTH, _EXPORT_HEIGHT = 900, 520
 _PNG_SCALE = 3  # 900 px wide becomes 2,700: 300 dpi at 9 inches
-_LETTERS, _LINE_PIXELS = 128, 15  # of a caption below an exported figure
+_LETTERS, _LINE_PIXELS = 160, 15  # of a caption below an exported figure
 
 
 @dataclass(frozen=True, eq=False)

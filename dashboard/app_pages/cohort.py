@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import streamlit as st
 from exhibits import show_figure, show_table
-from page_parts import Result, choice, headline, kept, require_cohort, sections
+from page_parts import Result, choice, drawn_by_program, headline, kept, require_cohort, sections
 from wording import plain, terms
 
 from crpnet_bench.registry import views
@@ -24,6 +24,7 @@ def cached(what: str, make: Callable[[], Result]) -> Result:
     return kept(now.home, now.snapshot, what, name, make=make)
 
 
+drawn = drawn_by_program(name)
 summary = cached("summary", lambda: cohort_summary(now.home, name))
 document = summary.document
 headline(plain(document["title"] or document["cohort"]))
@@ -50,18 +51,22 @@ part = sections(
 )
 if part == "Flow":
     flow = cached("flow", lambda: cohort_flow(now.home, name))
-    show_figure(figures.flow_figure(flow, f"flow-{document['cohort']}"))
+    show_figure(figures.flow_figure(flow, f"flow-{document['cohort']}"), patients=drawn)
     with st.expander("As a table"):
         show_table(flow_table(flow), "flow-table")
 elif part == "Baseline":
     table, caption = cached("baseline", lambda: baseline_shown(now.home, name))
     show_table(table, "baseline", caption=caption, height="content")
 elif part == "Missing values":
-    show_figure(figures.missingness_figure(patients, f"missing-{document['cohort']}"))
+    show_figure(
+        figures.missingness_figure(patients, f"missing-{document['cohort']}"), patients=drawn
+    )
     show_table(summary.scores, "scores-determined", caption="How many patients have each score.")
 elif part == "Follow-up":
     terms("follow_up", "interval")
-    show_figure(figures.follow_up_figure(patients, f"follow-up-{document['cohort']}"))
+    show_figure(
+        figures.follow_up_figure(patients, f"follow-up-{document['cohort']}"), patients=drawn
+    )
     if now.run is not None:
         st.subheader("Event-free patients by risk group", anchor=False)
         run_id = now.run.run_id
@@ -72,7 +77,10 @@ elif part == "Follow-up":
             "run's primary model: a group that was followed for less time looks better than it is.",
         )
 elif part == "Distributions":
-    show_figure(figures.distributions_figure(patients, f"distributions-{document['cohort']}"))
+    show_figure(
+        figures.distributions_figure(patients, f"distributions-{document['cohort']}"),
+        patients=drawn,
+    )
 else:
     show_table(
         cached("dictionary", lambda: data_dictionary(now.home, name)),

@@ -1,6 +1,15 @@
 import streamlit as st
 from exhibits import show_figure, show_table
-from page_parts import choice, choose_model, headline, of_page, require_run, sample_of, sections
+from page_parts import (
+    choice,
+    choose_model,
+    drawn_by_program,
+    headline,
+    of_page,
+    require_run,
+    sample_of,
+    sections,
+)
 from wording import plain, terms
 
 from crpnet_bench.reporting.comparison_figures import levels_figure
@@ -50,6 +59,7 @@ if part == "Performance":
     show_figure(
         levels_figure(table, model, "c_index", f"sets-{record.run_id}", f"Run {record.run_id}"),
         key="sets",
+        patients=drawn_by_program(*(one.patients_of.pinned for one in samples)),
     )
     show_table(
         of_page("by-set", model, make=lambda: performance_by_set(data, samples, model, horizon)),

@@ -1,6 +1,6 @@
 import streamlit as st
 from exhibits import show_figure, show_table
-from page_parts import headline, of_page, require_run, sample_of, sections
+from page_parts import drawn_by_program, headline, of_page, require_run, sample_of, sections
 from wording import plain, terms
 
 from crpnet_bench.reporting.clinical_groups import available_subgroups
@@ -93,7 +93,12 @@ elif part == "Side by side":
                     height=430, narrow=True,
                 ),
             )  # fmt: skip
-            show_figure(figure, key=f"km-{patients_of.key}", narrow=True)
+            show_figure(
+                figure,
+                key=f"km-{patients_of.key}",
+                narrow=True,
+                patients=drawn_by_program(patients_of.pinned),
+            )
 elif part == "Subgroups":
     st.caption(
         "As in the article's figures 2 and 3. Several subgroups are looked at: a small P in one "
