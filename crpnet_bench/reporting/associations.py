@@ -51,7 +51,7 @@ def correlations(sample: Sample, model: str) -> dict[str, Correlation]:
     rows = sample.of_model(model)
     found: dict[str, Correlation] = {}
     for name, column in (
-        ("WHO/ISUP grade", "grade"),
+        ("Grade", "grade"),
         ("T stage", "pT"),
         ("Tumour diameter", "tumor_size_cm"),
     ):

@@ -68,11 +68,11 @@ def _age(value: Any) -> str:  # noqa: ANN401 a cell
 
 _DERIVED: tuple[tuple[str, str, Callable[[Any], str | None]], ...] = (
     ("T stage", "pT", _stage),
-    ("WHO/ISUP grade group", "grade", _grade),
+    ("Grade group", "grade", _grade),
     ("Necrosis", "necrosis", lambda value: _YES_NO[bool(value)]),
     ("Age group", "age", _age),
     ("Diameter group", "tumor_size_cm", _size),
-    ("WHO/ISUP grade", "grade", lambda value: f"{int(value)}"),
+    ("Grade", "grade", lambda value: f"{int(value)}"),
     ("T category", "pT", lambda value: str(value)[:2]),
 )
 _PLAIN = ("sex", "site", "pN", "symptoms", "ecog", "sarcomatoid", "rhabdoid")

@@ -300,7 +300,7 @@ def correlation_figure(
     sample: Sample, model: str, found: Mapping[str, Correlation], name: str
 ) -> Figure:
     """The model's risk against grade, T stage and diameter, a panel each."""
-    columns = {"WHO/ISUP grade": "grade", "T stage": "pT", "Tumour diameter": "tumor_size_cm"}
+    columns = {"Grade": "grade", "T stage": "pT", "Tumour diameter": "tumor_size_cm"}
     shown = [title for title in found if columns[title] in sample.patients]
     if not shown:
         return empty_figure(name, "Grade, T stage and diameter are not recorded.")

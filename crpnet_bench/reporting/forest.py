@@ -36,7 +36,7 @@ _SPLIT = re.compile(r"high (?P<high>\d+/\d+), low (?P<low>\d+/\d+)")
 _UNSTABLE = "unstable"
 _SUBGROUP_VARIABLES = (
     "T stage",
-    "WHO/ISUP grade group",
+    "Grade group",
     "Necrosis",
     "Age group",
     "Sex",
@@ -195,7 +195,7 @@ def _female(rows: pd.DataFrame) -> pd.Series[Any]:
 # What a reader may put beside the model: name -> column, row label, covariate.
 MULTIVARIABLE: Mapping[str, tuple[str, str, Callable[[pd.DataFrame], pd.Series[Any]]]] = {
     "T stage": ("pT", "T3-4 against T1-2", _above("pT", 2)),
-    "WHO/ISUP grade": ("grade", "Grade III-IV against I-II", _above("grade", 2)),
+    "Grade": ("grade", "Grade III-IV against I-II", _above("grade", 2)),
     "Necrosis": ("necrosis", "Necrosis, yes against no", _above("necrosis", 0)),
     "Diameter": ("tumor_size_cm", "Diameter, per cm", lambda r: risk_of(r, "tumor_size_cm")),
     "Age": ("age", "Age, per 10 years", lambda rows: risk_of(rows, "age") / 10),

@@ -70,7 +70,7 @@ elif part == "Hazard ratios":
     variables = st.multiselect(
         "Clinical variables",
         list(MULTIVARIABLE),
-        default=["T stage", "WHO/ISUP grade"],
+        default=["T stage", "Grade"],
         key="variables",
         bind="query-params",
     )

@@ -13,7 +13,7 @@ from crpnet_bench.reporting.run_data import take
 
 def test_the_baseline_table_has_readable_names_and_p_values(home):
     table, caption = baseline_shown(home, "drawn")
-    assert "WHO/ISUP grade" in set(table["Variable"])
+    assert "Grade" in set(table["Variable"])
     assert "not adjusted" in caption
     events = int((views.outcomes(home, "drawn")["status"] == 1).sum())
     headings = {f"Event (n = {events})", f"No event (n = {149 - events})", "All (n = 149)"}

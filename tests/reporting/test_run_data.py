@@ -64,7 +64,7 @@ def test_a_models_rows_carry_the_outcome_and_leave_out_who_has_no_risk(sample):
 
 
 def test_groups_cover_stage_grade_scores_and_have_several_levels(sample):
-    assert {"T stage", "WHO/ISUP grade group", "Necrosis", "SSIGN group"} <= set(sample.groups)
+    assert {"T stage", "Grade group", "Necrosis", "SSIGN group"} <= set(sample.groups)
     assert (sample.groups.nunique() >= 1).all()
     stage = sample.patients.set_index("patient_id")["pT"]
     labels = sample.groups["T stage"]

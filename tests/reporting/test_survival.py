@@ -151,7 +151,7 @@ def test_competing_deaths_have_their_curves_only_where_they_are(data, sample):
 
 def test_levels_come_from_good_to_bad(sample):
     assert by_variable(sample, "Symptoms").levels[0] == "none"
-    assert by_variable(sample, "WHO/ISUP grade group").levels == ("I-II", "III-IV")
+    assert by_variable(sample, "Grade group").levels == ("I-II", "III-IV")
     assert isinstance(by_variable(sample, "T stage").table, pd.DataFrame)
     with pytest.raises(InputError, match="no grouping"):
         by_variable(sample, "T stages of yesterday")
