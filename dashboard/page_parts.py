@@ -43,7 +43,7 @@ _STYLE = """<style>
 _ALL = "All patients"
 _OWN = "Own rule"
 _RETRY_SECONDS = 3.0
-_READING_SECONDS = 3.0  # of a first page, before anything else is prepared
+_READING_SECONDS = 4.0  # of a first page, before anything else is prepared
 
 
 @dataclass(frozen=True)

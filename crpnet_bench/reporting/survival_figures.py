@@ -27,7 +27,7 @@ __all__ = ["incidence_figure", "kaplan_meier_figure"]
 
 _FEW_AT_RISK = 10  # beyond this a curve is faded
 # What a screen cannot tell apart is drawn once; the data keep every time.
-_MOST_TICKS = 800  # columns in which a censor mark can stand
+_MOST_TICKS = 400  # columns of two pixels in which a censor mark can stand
 _FINEST = 0.0005  # of the axis: a fifth of a pixel
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
 _YEAR = 12.0
