@@ -122,7 +122,7 @@ def test_a_curve_is_faded_where_fewer_than_ten_are_at_risk(sample):
     lines = [
         trace
         for trace in kaplan_meier_figure(survival, "km", "RFS").plot.data
-        if trace.mode == "lines" and trace.legendgroup == "Low risk"
+        if trace.line.shape == "hv" and trace.legendgroup == "Low risk"
     ]
     solid, faded = lines
     last = curve.time[curve.at_risk >= 10][-1]
@@ -170,3 +170,16 @@ def test_a_thinned_curve_stays_within_a_pixel_and_the_data_keep_every_time():
     assert len(drawn.x) < len(curve.time) / 3
     assert np.abs(shown - curve.survival[: len(at)]).max() < 0.0005
     assert len(figure.data) == len(curve.time)
+
+
+def test_every_censored_time_has_a_tick_at_its_height():
+    table = pd.DataFrame(
+        {"time": [2.0, 3.0, 3.0, 5.0, 8.0], "status": [0, 1, 0, 0, 1], "group": "a"}
+    )
+    found = group_survival(Grouping("x", table, ("a",)))
+    figure = kaplan_meier_figure(found, "x", "RFS")
+    ticks = next(trace for trace in figure.plot.data if trace.name == "a, censored")
+    drawn = np.column_stack([ticks.x, ticks.y]).astype(float).reshape(-1, 3, 2)
+    assert (drawn[:, :, 0] == np.array([[2.0], [3.0], [5.0]])).all()
+    np.testing.assert_allclose(drawn[:, :2, 1].mean(axis=1), [100, 75, 75])
+    assert np.isnan(drawn[:, 2, 1]).all()
