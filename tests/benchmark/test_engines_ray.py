@@ -196,7 +196,7 @@ def test_points_of_a_grid_are_tasks_of_their_own(engine, tmp_path, home_with_bag
     there = run_benchmark(home, config, device="cpu", progress=bars, engine=engine)
     pd.testing.assert_frame_equal(_predictions(there), _predictions(here))
     fits = 1 + config.train.inner_folds
-    assert bars.opened[-1] == ("folds", 1 + 2 * fits)
+    assert ("folds", 1 + 2 * fits) in bars.opened
     for finished in (here, there):
         assert len(list((finished.folder / "choices").iterdir())) == 2 * fits
 
@@ -231,12 +231,13 @@ def test_a_node_that_is_lost_in_mid_run_loses_nothing(
 ):
     """Last: the cluster has one node less afterwards."""
     home = home_with_bags(tmp_path, 40, 0, FIVE)
-    config = network_config(["crpnet"], iterations=300)
+    config = network_config(["crpnet"], iterations=400)
     here = _run(home, config)
 
     def remove_when_two_folds_are_finished():
         while len(list(home.runs.glob("*/folds/*/*/done.json"))) < 5 + 2:
             time.sleep(0.05)
+        time.sleep(0.5)  # a task that is only on its way goes elsewhere without a word
         cluster.remove_node(cluster.second, allow_graceful=False)
 
     remover = threading.Thread(target=remove_when_two_folds_are_finished, daemon=True)
