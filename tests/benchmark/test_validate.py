@@ -209,14 +209,20 @@ def test_other_settings_leave_what_they_do_not_name(new_home, clinical_config, o
     assert told == ["encoder.precision: trained with 'auto', validated with 'float32'"]
 
 
+def share_one(home, finished, role, other, drawn):
+    """Register another cohort in which one patient is of that role in the run; return the id."""
+    split = pd.read_csv(finished.folder / "split.csv")
+    shared = split.loc[split["role"] == role, "patient_id"].iloc[0]
+    patients = drawn(30, 3, prefix="X")
+    patients.loc[4, "patient_id"] = shared
+    other(home, patients)
+    return shared
+
+
 def test_shared_patients_are_an_error_and_no_look(new_home, clinical_config, other, drawn):
     home = new_home()
     finished = run(home, clinical_config(models=["ssign"]))
-    split = pd.read_csv(finished.folder / "split.csv")
-    trained = split.loc[split["role"] == "train", "patient_id"].iloc[0]
-    patients = drawn(30, 3, prefix="X")
-    patients.loc[4, "patient_id"] = trained
-    other(home, patients)
+    trained = share_one(home, finished, "train", other, drawn)
     with pytest.raises(InputError, match=f"shares 1 patient with the training .*{trained}"):
         validate(home, finished, force=True)
     assert views.ledger(home).query("command == 'validate'").empty
@@ -286,11 +292,7 @@ def test_an_outside_model_brings_its_risks_of_the_other_cohort(new_home, clinica
 def test_patients_known_from_home_are_told(new_home, clinical_config, other, drawn):
     home = new_home()
     finished = run(home, clinical_config(models=["ssign"]))
-    split = pd.read_csv(finished.folder / "split.csv")
-    judged = split.loc[split["role"] == "validation", "patient_id"].iloc[0]
-    patients = drawn(30, 3, prefix="X")
-    patients.loc[4, "patient_id"] = judged
-    other(home, patients)
+    judged = share_one(home, finished, "validation", other, drawn)
     found = validate(home, finished)
     assert any(text.startswith("1 of the patients of elsewhere@1 bear") and judged in text
                for text in found.remarks)  # fmt: skip
