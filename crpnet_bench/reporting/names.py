@@ -15,6 +15,7 @@ __all__ = [
     "METRIC_TITLES",
     "ROLE_TITLES",
     "VARIABLE_TITLES",
+    "event_words",
     "group_color",
     "kind_sentence",
     "model_title",
@@ -91,6 +92,15 @@ ROLE_TITLES: Mapping[tuple[str, bool], str] = {
     ("external", False): "External",
 }
 
+# Endpoint -> what happens, and what those are to whom it has not; else a recurrence.
+_EVENTS: Mapping[str, tuple[str, str]] = {
+    "OS": ("Death", "Alive"),
+    "DSS": ("Cancer death", "Free of cancer death"),
+    "PFI": ("Progression", "Free of progression"),
+    "PFS": ("Progression or death", "Alive without progression"),
+    "MFS": ("Metastasis", "Free of metastasis"),
+}
+
 ENDPOINT_TITLES: Mapping[str, str] = {
     "RFS": "recurrence-free survival",
     "TTR": "time to recurrence",
@@ -136,6 +146,15 @@ def model_title(name: str) -> str:
 def group_color(label: str, place: int) -> str:
     """Colour of the group at `place` among those shown."""
     return _GROUPS.get(label, GROUP_COLORS[place % len(GROUP_COLORS)])
+
+
+def event_words(endpoint: str) -> tuple[str, str]:
+    """What the endpoint's event is called, and how those are who have not had it.
+
+    >>> event_words("PFI")
+    ('Progression', 'Free of progression')
+    """
+    return _EVENTS.get(endpoint, ("Recurrence", "Free of recurrence"))
 
 
 def variable_title(name: str) -> str:

@@ -71,7 +71,7 @@ def calibration_figure(
         row=2, col=1,
     )  # fmt: skip
     plot.update_xaxes(range=[-2, 102])
-    plot.update_xaxes(title=f"Predicted recurrence by {years}, %", row=2, col=1)
+    plot.update_xaxes(title=f"Predicted risk by {years}, %", row=2, col=1)
     plot.update_yaxes(title="Observed, %", range=[-2, 102], row=1, col=1)
     plot.update_yaxes(title="Patients", showgrid=False, row=2, col=1)
     return Figure(name, plot, _calibration_data(found), _calibration_caption(found, label))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crpnet_bench.reporting.groupings import HIGH, LOW, Grouping
+from crpnet_bench.reporting.names import event_words
 from crpnet_bench.reporting.run_data import Sample
 from crpnet_bench.reporting.tables import format_interval, format_p
 from crpnet_bench.stats.competing_risks import (
@@ -201,15 +202,17 @@ def _sentence(
 # ---------------------------------------------------------------- tables
 
 
-def risk_table(survival: GroupedSurvival, horizons: Sequence[float] = _HORIZONS) -> pd.DataFrame:
-    """Each group's size, median and recurrence at fixed times with interval and number at risk.
+def risk_table(
+    survival: GroupedSurvival, endpoint: str, horizons: Sequence[float] = _HORIZONS
+) -> pd.DataFrame:
+    """Each group's size, median, and share with the event and number at risk at fixed times.
 
     Returns:
         Text cells, a column a group; words where there is no number.
     """
     table = survival.grouping.table
     columns = {
-        level: _risks(curve, table[table["group"] == level], horizons)
+        level: _risks(curve, table[table["group"] == level], event_words(endpoint)[0], horizons)
         for level, curve in survival.curves.items()
     }
     names = list(next(iter(columns.values()), {}))
@@ -218,7 +221,9 @@ def risk_table(survival: GroupedSurvival, horizons: Sequence[float] = _HORIZONS)
     )
 
 
-def _risks(curve: KaplanMeier, patients: pd.DataFrame, horizons: Sequence[float]) -> dict[str, str]:
+def _risks(
+    curve: KaplanMeier, patients: pd.DataFrame, event: str, horizons: Sequence[float]
+) -> dict[str, str]:
     followed = median_follow_up(patients["time"].to_numpy(float), patients["status"].to_numpy(int))
     cells = {
         "Patients (events)": f"{curve.n} ({curve.n_events})",
@@ -227,7 +232,9 @@ def _risks(curve: KaplanMeier, patients: pd.DataFrame, horizons: Sequence[float]
     }
     for horizon in horizons:
         point, years = curve.at(horizon), f"{horizon / 12:g} year{'s' if horizon > 12 else ''}"
-        cells[f"Recurrence by {years}, %"] = _recurrence(point.value, point.ci_low, point.ci_high)
+        cells[f"{event} by {years}, %"] = _share_with_event(
+            point.value, point.ci_low, point.ci_high
+        )
         cells[f"At risk at {years}"] = str(point.at_risk)
     return cells
 
@@ -241,7 +248,7 @@ def _median(curve: KaplanMeier | FollowUp) -> str:
     return f"{value} ({ends[0]}-{ends[1]})" if known else value
 
 
-def _recurrence(value: float | None, low: float | None, high: float | None) -> str:
+def _share_with_event(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "follow-up too short"
     if low is None or high is None or np.isnan(low) or np.isnan(high):

@@ -17,7 +17,7 @@ from crpnet_bench.reporting.figures import (
     faded,
     with_alpha,
 )
-from crpnet_bench.reporting.names import group_color
+from crpnet_bench.reporting.names import event_words, group_color
 from crpnet_bench.reporting.survival import GroupedSurvival, p_with_sign
 from crpnet_bench.stats.competing_risks import CumulativeIncidence, GroupedCumulativeIncidence
 from crpnet_bench.stats.inputs import Floats, Ints
@@ -61,13 +61,13 @@ def kaplan_meier_figure(
         _draw_curve(plot, level, curve, group_color(level, place), _DASHES[place % 6])
     _draw_numbers(plot, curves, ticks, narrow=narrow)
     plot.update_yaxes(
-        title=f"{_free(event)}, %", range=[0, 103], tickvals=[0, 25, 50, 75, 100], row=1, col=1
+        title=f"{event_words(event)[1]}, %",
+        range=[0, 103],
+        tickvals=[0, 25, 50, 75, 100],
+        row=1,
+        col=1,
     )
     return Figure(name, plot, _curve_data(curves), _caption(survival, curves, event))
-
-
-def _free(event: str) -> str:
-    return {"OS": "Alive", "DSS": "Free of cancer death"}.get(event, "Free of recurrence")
 
 
 def _year_ticks(longest: float, *, narrow: bool = False) -> list[float]:

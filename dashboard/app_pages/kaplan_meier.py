@@ -69,9 +69,9 @@ if part == "Curves":
         key="km",
     )  # fmt: skip
     show_table(
-        risk_table(survival),
+        risk_table(survival, sample.endpoint),
         "km-risks",
-        caption="In brackets 95 % intervals, log-log. Recurrence: one minus Kaplan-Meier; there is "
+        caption="In brackets 95 % intervals, log-log. Events: one minus Kaplan-Meier; there is "
         "no interval before the first event of a group. Follow-up: reverse Kaplan-Meier.",
     )
 elif part == "Side by side":

@@ -91,12 +91,13 @@ def test_too_few_events_give_no_hazard_ratio(data):
 
 def test_the_risk_table_is_one_minus_the_curve(sample):
     survival = group_survival(by_risk(sample, "crpnet", "training-median"), sample)
-    table = risk_table(survival).set_index("")
+    table = risk_table(survival, "RFS").set_index("")
     high = sample.of_model("crpnet").query("risk_group == 'high'")
     curve = kaplan_meier(high["time"].to_numpy(float), (high["status"] == 1).to_numpy())
     point = curve.at(36.0)
     expected = f"{100 * (1 - point.value):.1f} ({100 * (1 - point.ci_high):.1f}-"
     assert table.loc["Recurrence by 3 years, %", "High risk"].startswith(expected)
+    assert "Progression by 3 years, %" in set(risk_table(survival, "PFI")[""])
     assert table.loc["At risk at 3 years", "High risk"] == str(point.at_risk)
     assert table.loc["Patients (events)", "High risk"] == f"{curve.n} ({curve.n_events})"
 
@@ -135,7 +136,7 @@ def test_no_group_is_an_empty_figure_with_the_reason(data):
     survival = group_survival(by_variable(nobody, "T stage"))
     figure = kaplan_meier_figure(survival, "km", "RFS")
     assert figure.data["reason"].tolist() == ["No group has enough patients to be drawn."]
-    assert risk_table(survival).empty
+    assert risk_table(survival, "RFS").empty
 
 
 def test_competing_deaths_have_their_curves_only_where_they_are(data, sample):
