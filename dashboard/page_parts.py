@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 from typing import TypeVar, cast
 
 import pandas as pd
@@ -43,7 +44,7 @@ _STYLE = """<style>
 _ALL = "All patients"
 _OWN = "Own rule"
 _RETRY_SECONDS = 3.0
-_READING_SECONDS = 4.0  # of a first page, before anything else is prepared
+_READING_SECONDS = 4.0  # of the page drawn last, before anything else is prepared
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,31 @@ def frame(pages: Sequence[StreamlitPage]) -> None:
         _look_again(home)
     except CRPNetBenchError as error:
         st.error(plain(error))
-    _prepare_further_pages()
+    _preparation().drawn = time.monotonic()
+
+
+class _Preparation(Thread):
+    """Imports what the first page does without, once a server, whenever nobody waits for a page."""
+
+    modules = ("scipy.optimize", "scipy.stats", "crpnet_bench.evaluation",
+               "plotly.graph_objects", "crpnet_bench.reporting.survival_figures")  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.drawn = time.monotonic()  # when a page was drawn last
+
+    def run(self) -> None:
+        for name in self.modules:
+            while time.monotonic() < self.drawn + _READING_SECONDS:
+                time.sleep(0.25)
+            import_module(name)
 
 
 @cache
-def _prepare_further_pages() -> None:
-    """Import what the first page does without, once a server, while it is being read."""
-    names = ("crpnet_bench.evaluation", "crpnet_bench.reporting.survival_figures")
-    later = Timer(_READING_SECONDS, lambda: [import_module(name) for name in names])
-    later.daemon = True
-    later.start()
+def _preparation() -> _Preparation:
+    thread = _Preparation()
+    thread.start()
+    return thread
 
 
 def _home_argument() -> Path | None:

@@ -7,14 +7,12 @@ transaction; a newer file is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from crpnet_bench.errors import RegistryError, SchemaVersionError
+from crpnet_bench.registry.connections import Connection
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS
 
-__all__ = ["SCHEMA_VERSION", "Connection", "check_version", "migrate", "schema_version"]
-
-Connection = Any  # duckdb.DuckDBPyConnection; the package has no complete types
+__all__ = ["SCHEMA_VERSION", "check_version", "migrate", "schema_version"]
 
 _SQL_TYPES: Mapping[str, str] = {
     "string": "VARCHAR",

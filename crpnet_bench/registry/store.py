@@ -28,10 +28,11 @@ from crpnet_bench.errors import (
     did_you_mean,
 )
 from crpnet_bench.home import Home
+from crpnet_bench.registry.connections import Connection, connect
 from crpnet_bench.registry.load import PENDING, TABLE_COLUMNS, LoadedCohort
-from crpnet_bench.registry.migrations import Connection, migrate
+from crpnet_bench.registry.migrations import migrate
 from crpnet_bench.registry.split_files import identical_across_roles
-from crpnet_bench.registry.views import KEPT_VIEWS, connect, copy_database, publish, query
+from crpnet_bench.registry.views import KEPT_VIEWS, copy_database, publish, query
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 
 __all__ = ["LOOK_COLUMNS", "SLIDE_OUTCOME_COLUMNS", "Registry", "Transaction"]

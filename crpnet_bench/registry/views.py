@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from crpnet_bench.errors import NotFoundError, RegistryError, did_you_mean
 from crpnet_bench.home import Home
+from crpnet_bench.registry.connections import Connection, reading
 from crpnet_bench.registry.frames import typed_frame
-from crpnet_bench.registry.migrations import Connection, check_version, schema_version
+from crpnet_bench.registry.migrations import check_version, schema_version
 from crpnet_bench.results import METRIC_COLUMNS, PREDICTION_COLUMNS, RunRecord, conform
 from crpnet_bench.results import write_atomically as replace_file
 from crpnet_bench.schema import CohortManifest
@@ -30,7 +31,6 @@ __all__ = [
     "CohortRecord",
     "cohort",
     "cohorts",
-    "connect",
     "exclusions",
     "file_hashes",
     "is_empty",
@@ -50,11 +50,6 @@ __all__ = [
     "splits",
 ]
 
-# No extension is ever fetched: what is built in is enough.
-_CONFIG: Mapping[str, str] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
 KEPT_VIEWS = 3
 _POINTER = "CURRENT"
 _ATTEMPTS = 5
@@ -112,14 +107,6 @@ def publish(connection: Connection, home: Home, keep: int = KEPT_VIEWS) -> int:
         if old <= number - keep:
             _view(home, old).unlink(missing_ok=True)
     return number
-
-
-def connect(path: str, *, read_only: bool = False) -> Connection:
-    """Open a database file, or ":memory:"."""
-    connection = duckdb.connect(path, read_only=read_only, config=dict(_CONFIG))
-    # Drawn on stdout when a query takes seconds, into the JSON of whoever asked for it.
-    connection.execute("SET enable_progress_bar = false")
-    return connection
 
 
 def copy_database(connection: Connection, target: Path) -> None:
@@ -197,18 +184,13 @@ def _opened(home: Home) -> Iterator[Connection]:
         if path.exists():
             break  # else a writer replaced it between the two looks
     try:
-        connection = connect(str(path), read_only=True)
-    except duckdb.Error as error:
-        raise _unreadable(path, error) from error
-    try:
-        check_version(schema_version(connection))
-        yield connection
+        with reading(path) as connection:
+            check_version(schema_version(connection))
+            yield connection
     except duckdb.ProgrammingError:
         raise  # a wrong query is a bug, not a damaged file
     except duckdb.Error as error:
         raise _unreadable(path, error) from error
-    finally:
-        connection.close()
 
 
 def _published(home: Home) -> int:

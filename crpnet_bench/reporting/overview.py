@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def cohorts_table(home: Home) -> pd.DataFrame:
 def runs_table(home: Home) -> pd.DataFrame:
     """One row a run, newest first, with its primary result on validation patients."""
     records = views.runs(home)
-    found = _metrics(home, records)
+    found = _Found(home, records)
     return pd.DataFrame(
         [
             {
@@ -89,34 +89,36 @@ def runs_table(home: Home) -> pd.DataFrame:
     )
 
 
-def _metrics(home: Home, records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Metrics of whole runs on patients who were not trained on, validation first.
+class _Found:
+    """Metrics of whole runs on patients who were not trained on, validation before others.
 
-    One query for all of them: opening the registry costs more than reading it.
+    One query for all runs, since pages ask for a few numbers of each.
     """
-    return views.read(
-        home,
-        "SELECT run_id, model, metric, role, value, ci_low, ci_high, status, n, events "
-        "FROM metrics WHERE list_contains(?, run_id) AND member IS NULL AND subgroup = 'all' "
-        "AND role <> 'train' AND horizon_months IS NULL "
-        "ORDER BY role = 'validation' DESC, role",
-        [[record.run_id for record in records]],
-    )
+
+    def __init__(self, home: Home, records: Sequence[RunRecord]) -> None:
+        rows = views.read(
+            home,
+            "SELECT run_id, model, metric, role, value, ci_low, ci_high, status, n, events "
+            "FROM metrics WHERE list_contains(?, run_id) AND member IS NULL AND subgroup = 'all' "
+            "AND role <> 'train' AND horizon_months IS NULL "
+            "ORDER BY role = 'validation' DESC, role",
+            [[record.run_id for record in records]],
+        )
+        self._rows: dict[tuple[str, str, str], Mapping[Any, Any]] = {}
+        for row in rows.to_dict("records"):
+            self._rows.setdefault((row["run_id"], row["metric"], row["model"]), row)
+
+    def get(self, record: RunRecord, metric: str, model: str) -> Mapping[Any, Any] | None:
+        """The first row, or None where there is none."""
+        return self._rows.get((record.run_id, metric, model))
 
 
-def _first(found: pd.DataFrame, run_id: str, metric: str, model: str) -> pd.Series[Any] | None:
-    rows = found[
-        (found["run_id"] == run_id) & (found["metric"] == metric) & (found["model"] == model)
-    ]
-    return rows.iloc[0] if len(rows) else None
-
-
-def _primary(found: pd.DataFrame, record: RunRecord) -> str:
-    row = _first(found, record.run_id, record.primary_metric, record.primary_model)
+def _primary(found: _Found, record: RunRecord) -> str:
+    row = found.get(record, record.primary_metric, record.primary_model)
     return "" if row is None else _text(row)
 
 
-def _text(row: pd.Series[Any]) -> str:
+def _text(row: Mapping[Any, Any]) -> str:
     if row["status"] != "ok":
         return "not estimable"
     return format_interval(row["value"], row["ci_low"], row["ci_high"])
@@ -127,11 +129,11 @@ def newest_results(home: Home) -> NewestResults | None:
     record = next((run for run in views.runs(home) if run.status.startswith("done")), None)
     if record is None:
         return None
-    found = _metrics(home, [record])
+    found = _Found(home, [record])
     main = {
         metric: row
         for metric in ("c_index", "auc", "hr_high_low")
-        if (row := _first(found, record.run_id, metric, record.primary_model)) is not None
+        if (row := found.get(record, metric, record.primary_model)) is not None
     }
     tiles = [_tile(metric, row, record.primary_model) for metric, row in main.items()]
     rival = _best_rival(found, record)
@@ -146,7 +148,7 @@ def newest_results(home: Home) -> NewestResults | None:
     return NewestResults(f"{record.cohort}{kind}{counted} (run {record.run_id})", tuple(tiles))
 
 
-def _tile(metric: str, row: pd.Series[Any], model: str) -> Tile:
+def _tile(metric: str, row: Mapping[Any, Any], model: str) -> Tile:
     digits = 2 if metric.startswith("hr") else 3
     known = row["status"] == "ok"
     value = f"{row['value']:.{digits}f}" if known else "not estimable"
@@ -159,9 +161,9 @@ def _tile(metric: str, row: pd.Series[Any], model: str) -> Tile:
     return Tile(f"{title}, {model_title(model)}", value, interval, EXPLAINED[explained])
 
 
-def _best_rival(found: pd.DataFrame, record: RunRecord) -> pd.Series[Any] | None:
+def _best_rival(found: _Found, record: RunRecord) -> Mapping[Any, Any] | None:
     rivals = [name for name in record.models if name not in {record.primary_model, "oracle"}]
-    first = [_first(found, record.run_id, "c_index", name) for name in rivals]
+    first = [found.get(record, "c_index", name) for name in rivals]
     rows = [row for row in first if row is not None and row["status"] == "ok"]
     return max(rows, key=lambda row: float(row["value"])) if rows else None
 

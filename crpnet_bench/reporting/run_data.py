@@ -65,28 +65,32 @@ class PatientSet:
 class RunData:
     """A run's predictions beside what is known of the patients.
 
+    What the first page does without is read when it is asked for.
+
     Attributes:
+        home: where it was read.
         record: the run.
-        predictions: its `predictions` rows without single initialisations.
+        sets: the sets of patients with predictions, validation first.
         patients: `COHORT@VERSION` -> one row a patient: clinical variables, `time`, `status`.
-        groups: `COHORT@VERSION` -> labels to split patients by, index patient_id.
     """
 
+    home: Home
     record: RunRecord
-    predictions: pd.DataFrame
+    sets: tuple[PatientSet, ...]
     patients: Mapping[str, pd.DataFrame] = field(repr=False)
-    groups: Mapping[str, pd.DataFrame] = field(repr=False)
 
     @cached_property
-    def sets(self) -> tuple[PatientSet, ...]:
-        """The sets of patients with predictions, validation first."""
-        columns = ["cohort", "cohort_version", "role", "in_sample"]
-        rows = self.predictions[columns].drop_duplicates()
-        found = [
-            PatientSet(str(cohort), int(version), str(role), bool(in_sample))
-            for cohort, version, role, in_sample in rows.itertuples(index=False, name=None)
-        ]
-        return tuple(sorted(found, key=lambda s: (_ORDER.index(s.role), s.in_sample, s.cohort)))
+    def predictions(self) -> pd.DataFrame:
+        """The run's `predictions` rows without single initialisations."""
+        return _predictions(self.home, self.record.run_id)
+
+    @cached_property
+    def groups(self) -> Mapping[str, pd.DataFrame]:
+        """`COHORT@VERSION` -> labels to split patients by, index patient_id."""
+        return {
+            name: clinical_groups(patients, _score_groups(self.home, name))
+            for name, patients in self.patients.items()
+        }
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -232,13 +236,23 @@ def run_data(home: Home, run_id: str) -> RunData:
     if record is None:
         views.predictions(home, run_id)  # tells what is known
         raise AssertionError
-    predictions = _predictions(home, run_id)
-    pinned = predictions[["cohort", "cohort_version"]].drop_duplicates()
-    names = [f"{cohort}@{version}" for cohort, version in pinned.itertuples(index=False)]
-    endpoints = _endpoints(home, record)
+    sets, endpoints = _sets(home, run_id), _endpoints(home, record)
+    names = dict.fromkeys(one.pinned for one in sets)
     patients = {name: _patients(home, name, endpoints.get(name)) for name in names}
-    groups = {name: clinical_groups(patients[name], _score_groups(home, name)) for name in names}
-    return RunData(record, predictions, patients, groups)
+    return RunData(home, record, sets, patients)
+
+
+def _sets(home: Home, run_id: str) -> tuple[PatientSet, ...]:
+    sql = (
+        "SELECT DISTINCT cohort, cohort_version, role, coalesce(in_sample, false) "
+        "FROM predictions WHERE run_id = ? AND member IS NULL"
+    )
+    rows = views.read(home, sql, [run_id])
+    found = [
+        PatientSet(str(cohort), int(version), str(role), bool(in_sample))
+        for cohort, version, role, in_sample in rows.itertuples(index=False, name=None)
+    ]
+    return tuple(sorted(found, key=lambda s: (_ORDER.index(s.role), s.in_sample, s.cohort)))
 
 
 def _endpoints(home: Home, record: RunRecord) -> dict[str, str]:
