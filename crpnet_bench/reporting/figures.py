@@ -108,6 +108,9 @@ class Figure:
 
     def _printed(self) -> go.Figure:
         printed = self.on("light")
+        # Room for the caption is found together with that for the axes.
+        printed.update_xaxes(automargin=True)
+        printed.update_yaxes(automargin=True)
         lines = [escape(line, quote=False) for line in wrap(self.caption, _LETTERS)]
         printed.update_layout(
             font={"family": "Arial, Helvetica, sans-serif", "size": 14},

@@ -32,7 +32,14 @@ _HALF_A_TICK = 1.2  # percent of patients
 _FINEST = 0.0005  # of the axis: a fifth of a pixel
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "solid")
 _YEAR = 12.0
+_TICK_PIXELS = 1.3
 _ROW_PIXELS, _GAP_PIXELS = 23, 82  # of the numbers at risk; room for ticks, title and heading
+_LETTER = 6.4  # pixels of one letter of the numbers at risk
+_PLOT_PIXELS, _NARROW_PIXELS = 790, 300  # at least, of an exported figure and of half a page
+_LEFT, _BESIDE_LABEL = 76, 34  # pixels left of the curves; those of a group's row beside its name
+_BEFORE, _BEYOND = 0.045, 0.04  # of the time axis, left of 0 and right of the last tick
+_REACH = 1 + _BEFORE + _BEYOND
+_STEPS = (1, 2, 3, 5, 10, 20)  # years between two times at which numbers at risk are told
 
 
 def kaplan_meier_figure(
@@ -55,10 +62,13 @@ def kaplan_meier_figure(
     curves = {level: curve for level, curve in survival.curves.items() if curve.n}
     if not curves:
         return empty_figure(name, "No group has enough patients to be drawn.")
-    ticks = _year_ticks(max(float(curve.time[-1]) for curve in curves.values()), narrow=narrow)
-    plot = _axes(ticks, len(curves), height)
+    ticks = _ticks_with_room(curves, narrow=narrow)
+    plot = _axes(ticks, list(curves), height)
+    tick_width = _TICK_PIXELS * _REACH * ticks[-1] / (_NARROW_PIXELS if narrow else _PLOT_PIXELS)
     for place, (level, curve) in enumerate(curves.items()):
-        _draw_curve(plot, level, curve, group_color(level, place), _DASHES[place % 6])
+        color = group_color(level, place)
+        _draw_curve(plot, level, curve, color, _DASHES[place % 6])
+        plot.add_trace(_censor_marks(level, curve, color, tick_width), row=1, col=1)
     _draw_numbers(plot, curves, ticks, narrow=narrow)
     plot.update_yaxes(
         title=f"{event_words(event)[1]}, %",
@@ -70,19 +80,45 @@ def kaplan_meier_figure(
     return Figure(name, plot, _curve_data(curves), _caption(survival, curves, event))
 
 
-def _year_ticks(longest: float, *, narrow: bool = False) -> list[float]:
-    step = _YEAR if longest <= 10 * _YEAR and not narrow else 2 * _YEAR
+def _year_ticks(longest: float, years: int) -> list[float]:
+    step = _YEAR * years
     return [float(month) for month in np.arange(0, longest + step * 0.999, step)]
 
 
-def _axes(ticks: Sequence[float], groups: int, height: int) -> go.Figure:
+def _ticks_with_room(curves: Mapping[str, KaplanMeier], *, narrow: bool) -> list[float]:
+    """Months at which the numbers at risk are told, far enough apart that none touches another."""
+    longest = max(float(curve.time[-1]) for curve in curves.values())
+    pixels = _NARROW_PIXELS if narrow else _PLOT_PIXELS
+    fewest = 2 if narrow or longest > 10 * _YEAR else 1
+    ticks: list[float] = []
+    for years in _STEPS[_STEPS.index(fewest) :]:
+        ticks = _year_ticks(longest, years)
+        cells = [cell for curve in curves.values() for cell in _numbers(curve, ticks, narrow)]
+        if max(map(len, cells)) * _LETTER < pixels / (_REACH * max(len(ticks) - 1, 1)):
+            break
+    return ticks
+
+
+def _numbers(curve: KaplanMeier, ticks: Sequence[float], narrow: bool) -> list[str]:
+    points = curve.at(list(ticks))
+    if narrow:
+        return [f"{point.at_risk}" for point in points]
+    return [f"{point.at_risk} ({point.events}, {point.censored})" for point in points]
+
+
+def _axes(ticks: Sequence[float], groups: Sequence[str], height: int) -> go.Figure:
     plot = make_subplots(rows=2, cols=1, shared_xaxes=True)
     dress(plot, height=height)
-    reach = [-0.045 * ticks[-1], ticks[-1] * 1.04]
+    # Margins that a browser measures for itself cost it a second drawing.
+    left = max(_LEFT, _BESIDE_LABEL + int(1.15 * _LETTER * max(map(len, groups))))
+    plot.update_layout(margin={"l": left})
+    plot.update_xaxes(automargin=False)
+    plot.update_yaxes(automargin=False)
+    reach = [-_BEFORE * ticks[-1], (1 + _BEYOND) * ticks[-1]]
     plot.update_xaxes(range=reach, tickvals=list(ticks), zeroline=False)
     plot.update_xaxes(title="Months", showticklabels=True, title_standoff=2, row=1, col=1)
     inner = height - 44
-    below, gap = _ROW_PIXELS * groups / inner, _GAP_PIXELS / inner
+    below, gap = _ROW_PIXELS * len(groups) / inner, _GAP_PIXELS / inner
     plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
     plot.update_yaxes(domain=[0, below], row=2, col=1)
     return plot
@@ -116,7 +152,6 @@ def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, das
                 row=1,
                 col=1,
             )
-    plot.add_trace(_censor_marks(level, curve, color), row=1, col=1)
 
 
 def _s(count: int) -> str:
@@ -154,22 +189,27 @@ def _band(time: Floats, low: Floats, high: Floats, color: str) -> go.Scatter:
     )
 
 
-def _censor_marks(level: str, curve: KaplanMeier, color: str) -> go.Scatter:
+def _censor_marks(level: str, curve: KaplanMeier, color: str, width: float) -> go.Scatter:
+    """Upright marks on the curve, `width` months wide."""
     places = np.flatnonzero(curve.censored > 0)
     columns = np.floor(_MOST_TICKS * curve.time[places] / max(float(curve.time[-1]), 1e-9))
     places = places[np.unique(columns, return_index=True)[1]]
-    # One broken line: a browser draws markers one by one, a thousand as slowly as all the rest.
-    height = 100 * curve.survival[places]
+    # One filled shape: a browser draws markers and broken lines piece by piece, a thousand of
+    # them as slowly as all the rest.
+    time, height = curve.time[places], 100 * curve.survival[places]
+    left, right = time - width / 2, time + width / 2
+    low, high = height - _HALF_A_TICK, height + _HALF_A_TICK
     gap = np.full(places.size, np.nan)
     return go.Scatter(
-        x=np.repeat(curve.time[places], 3),
-        y=np.column_stack([height - _HALF_A_TICK, height + _HALF_A_TICK, gap]).ravel(),
-        mode="lines",
-        line={"color": color, "width": 1.2},
+        x=np.column_stack([left, left, right, right, gap]).ravel(),
+        y=np.column_stack([low, high, high, low, gap]).ravel(),
+        mode="none",
+        fill="toself",
+        fillcolor=color,
+        hoverinfo="skip",
         name=f"{level}, censored",
         legendgroup=level,
         showlegend=False,
-        hovertemplate="censored at %{x:.1f} months<extra>" + level + "</extra>",
     )
 
 
@@ -187,12 +227,7 @@ def _draw_numbers(
                 x=list(ticks),
                 y=[level] * len(ticks),
                 mode="text",
-                text=[
-                    f"{point.at_risk}"
-                    if narrow
-                    else f"{point.at_risk} ({point.events}, {point.censored})"
-                    for point in points
-                ],
+                text=_numbers(curve, ticks, narrow),
                 textfont={"size": 12},
                 cliponaxis=False,
                 showlegend=False,
@@ -240,8 +275,9 @@ def _curve_data(curves: Mapping[str, KaplanMeier]) -> pd.DataFrame:
 
 def _caption(survival: GroupedSurvival, curves: Mapping[str, KaplanMeier], event: str) -> str:
     first = next(iter(curves.values()))
+    by = f" by {survival.grouping.title}" if survival.grouping.clinical else ""
     parts = [
-        f"{event}, Kaplan-Meier; n = {survival.n}, {survival.events} events; bands: pointwise "
+        f"{event}, Kaplan-Meier{by}; n = {survival.n}, {survival.events} events; bands: pointwise "
         f"{100 * first.level:g} % intervals, {first.conf_type}; ticks: censored; faded: fewer "
         f"than {_FEW_AT_RISK} at risk",
         f"{survival.p_text}",
@@ -292,7 +328,8 @@ def incidence_figure(
                     + "</extra>",
                 )
             )
-    ticks = _year_ticks(max(float(incidence.groups[level].time[-1]) for level in shown))
+    longest = max(float(incidence.groups[level].time[-1]) for level in shown)
+    ticks = _year_ticks(longest, 1 if longest <= 10 * _YEAR else 2)
     plot.update_xaxes(title="Months", tickvals=ticks, range=[0, ticks[-1]])
     plot.update_yaxes(title="Cumulative incidence, %", range=[0, 100])
     plot.add_hline(y=0, line={"color": GREY, "width": 1})

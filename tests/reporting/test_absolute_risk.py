@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from crpnet_bench.errors import NotFoundError
@@ -45,10 +48,18 @@ def test_the_shown_patients_do_not_move_the_link(data):
     assert (learn_link(data, "crpnet", 60.0).probability(risk, 60.0) == whole).all()
 
 
+def _with(data: RunData, predictions: pd.DataFrame) -> RunData:
+    """The run with other predictions, as if these had been read."""
+    left = set(zip(predictions["role"], predictions["in_sample"].fillna(value=False), strict=True))
+    changed = replace(data, sets=tuple(s for s in data.sets if (s.role, s.in_sample) in left))
+    vars(changed)["predictions"] = predictions
+    return changed
+
+
 def test_without_out_of_fold_risks_a_model_is_not_calibrated(data, sample):
     apparent = data.predictions["in_sample"].fillna(value=False)
     training = data.predictions["role"] == "train"
-    bare = RunData(data.record, data.predictions[~training | apparent], data.patients, data.groups)
+    bare = _with(data, data.predictions[~training | apparent])
     link = learn_link(bare, "crpnet", 60.0)
     assert link.fitted is None
     with pytest.raises(NotFoundError, match="not calibrated"):
@@ -62,7 +73,7 @@ def test_without_out_of_fold_risks_a_model_is_not_calibrated(data, sample):
 
 def test_a_risk_that_goes_the_wrong_way_out_of_fold_is_not_calibrated(data):
     turned = data.predictions.assign(risk=-data.predictions["risk"])
-    link = learn_link(RunData(data.record, turned, data.patients, data.groups), "crpnet", 60.0)
+    link = learn_link(_with(data, turned), "crpnet", 60.0)
     assert link.fitted is None
     assert "does not go with earlier events" in link.told
 

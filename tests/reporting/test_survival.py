@@ -180,7 +180,22 @@ def test_every_censored_time_has_a_tick_at_its_height():
     found = group_survival(Grouping("x", table, ("a",)))
     figure = kaplan_meier_figure(found, "x", "RFS")
     ticks = next(trace for trace in figure.plot.data if trace.name == "a, censored")
-    drawn = np.column_stack([ticks.x, ticks.y]).astype(float).reshape(-1, 3, 2)
-    assert (drawn[:, :, 0] == np.array([[2.0], [3.0], [5.0]])).all()
-    np.testing.assert_allclose(drawn[:, :2, 1].mean(axis=1), [100, 75, 75])
-    assert np.isnan(drawn[:, 2, 1]).all()
+    drawn = np.column_stack([ticks.x, ticks.y]).astype(float).reshape(-1, 5, 2)
+    np.testing.assert_allclose(drawn[:, :4, 0].mean(axis=1), [2, 3, 5])
+    np.testing.assert_allclose(drawn[:, :4, 1].mean(axis=1), [100, 75, 75])
+    assert np.isnan(drawn[:, 4]).all()
+
+
+@pytest.mark.parametrize(("patients", "narrow", "years"), [
+    (60, False, 1), (4000, False, 2), (60, True, 2), (4000, True, 2)
+])  # fmt: skip
+def test_numbers_at_risk_do_not_touch_one_another(patients: int, narrow: bool, years: int):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"time": rng.uniform(0, 119, patients), "status": rng.integers(0, 2, patients)}
+    )
+    groups = tuple("ab")
+    found = group_survival(Grouping("x", table.assign(group=rng.choice(groups, patients)), groups))
+    plot = kaplan_meier_figure(found, "x", "RFS", narrow=narrow).plot
+    months = [trace.x for trace in plot.data if trace.mode == "text"][0]
+    assert np.diff(months).tolist() == [12 * years] * (len(months) - 1)
