@@ -28,7 +28,14 @@ from crpnet_bench.reporting.names import (
     model_title,
     not_real,
 )
-from crpnet_bench.reporting.run_data import RunData, Sample, run_data, take
+from crpnet_bench.reporting.run_data import (
+    CohortData,
+    RunData,
+    Sample,
+    cohort_data,
+    run_data,
+    take,
+)
 from crpnet_bench.reporting.terms import EXPLAINED
 from crpnet_bench.results import RunRecord
 
@@ -160,6 +167,16 @@ def of_page(name: str, *key: object, make: Callable[[], Result]) -> Result:
     )
 
 
+def _run_kept(home: Home, snapshot: int, run_id: str) -> RunData:
+    def cohort(home: Home, pinned: str, endpoint: str | None) -> CohortData:
+        return kept(
+            home, snapshot, "cohort-data", pinned, endpoint,
+            make=lambda: cohort_data(home, pinned, endpoint),
+        )  # fmt: skip
+
+    return kept(home, snapshot, "run", run_id, make=lambda: run_data(home, run_id, cohort))
+
+
 def drawn_by_program(*cohorts: str) -> str:
     """Says of the patients of these cohorts that a program drew them; empty for real ones."""
     now = choice()
@@ -183,7 +200,7 @@ def _sidebar(home: Home) -> Choice:
         run = _choose_run([run for run in runs if run.cohort == cohort.partition("@")[0]])
         if run is None:
             return Choice(home, snapshot, cohort, not_real=not_real(cohorts, [cohort]))
-        data = kept(home, snapshot, "run", run.run_id, make=lambda: run_data(home, run.run_id))
+        data = _run_kept(home, snapshot, run.run_id)
         set_key = _choose_set(data)
         where = _choose_subgroup(data, set_key)
         st.caption(f"Home: {plain(home.root)}")
@@ -300,8 +317,7 @@ def require_run() -> tuple[RunData, Sample]:
             f"crpnet-bench run {cohort.partition('@')[0]} --home {now.home.root}", language="bash"
         )
         st.stop()
-    run_id = now.run.run_id
-    data = kept(now.home, now.snapshot, "run", run_id, make=lambda: run_data(now.home, run_id))
+    data = _run_kept(now.home, now.snapshot, now.run.run_id)
     return data, sample_of(data, now.set_key)
 
 

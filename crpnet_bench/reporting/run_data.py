@@ -6,7 +6,7 @@ evaluate RUN --where ...` and a document show the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from crpnet_bench.reporting.clinical_groups import clinical_groups
 from crpnet_bench.reporting.names import ROLE_TITLES
 from crpnet_bench.results import PREDICTION_COLUMNS, RunRecord
 
-__all__ = ["PatientSet", "RunData", "Sample", "run_data", "take"]
+__all__ = ["CohortData", "PatientSet", "RunData", "Sample", "cohort_data", "run_data", "take"]
 
 _ORDER = ("validation", "test", "external", "train")
 _MetricRows = Mapping[tuple[str, float | None], Mapping[Any, Any]]
@@ -62,6 +62,26 @@ class PatientSet:
 
 
 @dataclass(frozen=True, eq=False)
+class CohortData:
+    """What is known of a cohort's patients, whichever run asks.
+
+    Attributes:
+        home: where it was read.
+        pinned: `COHORT@VERSION`.
+        patients: one row a patient: clinical variables, `time` (months), `status`.
+    """
+
+    home: Home
+    pinned: str
+    patients: pd.DataFrame = field(repr=False)
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """Labels to split patients by, index patient_id."""
+        return clinical_groups(self.patients, _score_groups(self.home, self.pinned))
+
+
+@dataclass(frozen=True, eq=False)
 class RunData:
     """A run's predictions beside what is known of the patients.
 
@@ -71,26 +91,23 @@ class RunData:
         home: where it was read.
         record: the run.
         sets: the sets of patients with predictions, validation first.
-        patients: `COHORT@VERSION` -> one row a patient: clinical variables, `time`, `status`.
+        cohorts: `COHORT@VERSION` -> its patients.
     """
 
     home: Home
     record: RunRecord
     sets: tuple[PatientSet, ...]
-    patients: Mapping[str, pd.DataFrame] = field(repr=False)
+    cohorts: Mapping[str, CohortData] = field(repr=False)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The run's `predictions` rows without single initialisations."""
         return _predictions(self.home, self.record.run_id)
 
-    @cached_property
-    def groups(self) -> Mapping[str, pd.DataFrame]:
-        """`COHORT@VERSION` -> labels to split patients by, index patient_id."""
-        return {
-            name: clinical_groups(patients, _score_groups(self.home, name))
-            for name, patients in self.patients.items()
-        }
+    @property
+    def patients(self) -> Mapping[str, pd.DataFrame]:
+        """`COHORT@VERSION` -> one row a patient."""
+        return {name: cohort.patients for name, cohort in self.cohorts.items()}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -225,8 +242,24 @@ def _by_metric(table: pd.DataFrame) -> _MetricRows:
     return found
 
 
-def run_data(home: Home, run_id: str) -> RunData:
+def cohort_data(home: Home, pinned: str, endpoint: str | None) -> CohortData:
+    """The patients of `COHORT@VERSION` with their outcomes; None means the primary endpoint."""
+    outcomes = views.outcomes(home, pinned, endpoint)[["patient_id", "time", "status"]]
+    patients = views.patients(home, pinned).merge(outcomes, on="patient_id", how="inner")
+    return CohortData(home, pinned, patients)
+
+
+def run_data(
+    home: Home,
+    run_id: str,
+    cohort: Callable[[Home, str, str | None], CohortData] = cohort_data,
+) -> RunData:
     """Everything that pages ask of one run, read from the current view.
+
+    Args:
+        home: whose results.
+        run_id: the run.
+        cohort: reads a cohort's patients; the dashboard's keeps them for other runs.
 
     Raises:
         NotFoundError: no such run.
@@ -238,8 +271,8 @@ def run_data(home: Home, run_id: str) -> RunData:
         raise AssertionError
     sets, endpoints = _sets(home, run_id), _endpoints(home, record)
     names = dict.fromkeys(one.pinned for one in sets)
-    patients = {name: _patients(home, name, endpoints.get(name)) for name in names}
-    return RunData(home, record, sets, patients)
+    cohorts = {name: cohort(home, name, endpoints.get(name)) for name in names}
+    return RunData(home, record, sets, cohorts)
 
 
 def _sets(home: Home, run_id: str) -> tuple[PatientSet, ...]:
@@ -270,11 +303,6 @@ def _predictions(home: Home, run_id: str) -> pd.DataFrame:
     sql = "SELECT * FROM predictions WHERE run_id = ? AND member IS NULL"
     frame = views.read(home, sql, [run_id])
     return frame.astype(dict(PREDICTION_COLUMNS))[list(PREDICTION_COLUMNS)]
-
-
-def _patients(home: Home, name: str, endpoint: str | None) -> pd.DataFrame:
-    outcomes = views.outcomes(home, name, endpoint)[["patient_id", "time", "status"]]
-    return views.patients(home, name).merge(outcomes, on="patient_id", how="inner")
 
 
 def _score_groups(home: Home, name: str) -> pd.DataFrame:
@@ -313,7 +341,7 @@ def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:
         where=where,
         predictions=own.reset_index(drop=True),
         patients=patients,
-        groups=data.groups[patients_of.pinned].reindex(patients["patient_id"]),
+        groups=data.cohorts[patients_of.pinned].groups.reindex(patients["patient_id"]),
         models=data.models,
         settings=EvaluationConfig.model_validate(data.record.config.get("evaluation", {})),
         endpoint=data.record.endpoint,
