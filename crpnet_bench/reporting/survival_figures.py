@@ -36,10 +36,10 @@ _TICK_PIXELS = 1.3
 _ROW_PIXELS, _GAP_PIXELS = 23, 82  # of the numbers at risk; room for ticks, title and heading
 _LETTER = 6.4  # pixels of one letter of the numbers at risk
 _PLOT_PIXELS, _NARROW_PIXELS = 790, 300  # at least, of an exported figure and of half a page
-_LEFT, _BESIDE_LABEL = 76, 34  # pixels left of the curves; those of a group's row beside its name
+_LEFT, _BESIDE_LABEL = 76, 28  # pixels left of the curves; those of a group's row beside its name
 _BEFORE, _BEYOND = 0.045, 0.04  # of the time axis, left of 0 and right of the last tick
 _REACH = 1 + _BEFORE + _BEYOND
-_STEPS = (1, 2, 3, 5, 10, 20)  # years between two times at which numbers at risk are told
+_STEPS = (1, 2, 3, 6, 12, 24, 36, 60, 120, 240)  # months between two ticks of the time axis
 
 
 def kaplan_meier_figure(
@@ -80,19 +80,22 @@ def kaplan_meier_figure(
     return Figure(name, plot, _curve_data(curves), _caption(survival, curves, event))
 
 
-def _year_ticks(longest: float, years: int) -> list[float]:
-    step = _YEAR * years
-    return [float(month) for month in np.arange(0, longest + step * 0.999, step)]
+def _ticks(longest: float, step: int) -> list[float]:
+    return [float(month) for month in np.arange(0, max(longest, step) + step * 0.999, step)]
+
+
+def _step_of_years(longest: float, *, narrow: bool = False) -> int:
+    return 24 if narrow or longest > 10 * _YEAR else 12
 
 
 def _ticks_with_room(curves: Mapping[str, KaplanMeier], *, narrow: bool) -> list[float]:
     """Months at which the numbers at risk are told, far enough apart that none touches another."""
     longest = max(float(curve.time[-1]) for curve in curves.values())
     pixels = _NARROW_PIXELS if narrow else _PLOT_PIXELS
-    fewest = 2 if narrow or longest > 10 * _YEAR else 1
+    first = 1 if longest <= _YEAR else _step_of_years(longest, narrow=narrow)
     ticks: list[float] = []
-    for years in _STEPS[_STEPS.index(fewest) :]:
-        ticks = _year_ticks(longest, years)
+    for step in _STEPS[_STEPS.index(first) :]:
+        ticks = _ticks(longest, step)
         cells = [cell for curve in curves.values() for cell in _numbers(curve, ticks, narrow)]
         if max(map(len, cells)) * _LETTER < pixels / (_REACH * max(len(ticks) - 1, 1)):
             break
@@ -110,7 +113,7 @@ def _axes(ticks: Sequence[float], groups: Sequence[str], height: int) -> go.Figu
     plot = make_subplots(rows=2, cols=1, shared_xaxes=True)
     dress(plot, height=height)
     # Margins that a browser measures for itself cost it a second drawing.
-    left = max(_LEFT, _BESIDE_LABEL + int(1.15 * _LETTER * max(map(len, groups))))
+    left = max(_LEFT, _BESIDE_LABEL + max(map(_pixels, groups)))
     plot.update_layout(margin={"l": left})
     plot.update_xaxes(automargin=False)
     plot.update_yaxes(automargin=False)
@@ -122,6 +125,11 @@ def _axes(ticks: Sequence[float], groups: Sequence[str], height: int) -> go.Figu
     plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
     plot.update_yaxes(domain=[0, below], row=2, col=1)
     return plot
+
+
+def _pixels(label: str) -> int:
+    """At most so wide is a group's name."""
+    return sum(11 if letter.isupper() or letter in "mw" else 7 for letter in label)
 
 
 def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, dash: str) -> None:
@@ -329,7 +337,7 @@ def incidence_figure(
                 )
             )
     longest = max(float(incidence.groups[level].time[-1]) for level in shown)
-    ticks = _year_ticks(longest, 1 if longest <= 10 * _YEAR else 2)
+    ticks = _ticks(longest, _step_of_years(longest))
     plot.update_xaxes(title="Months", tickvals=ticks, range=[0, ticks[-1]])
     plot.update_yaxes(title="Cumulative incidence, %", range=[0, 100])
     plot.add_hline(y=0, line={"color": GREY, "width": 1})

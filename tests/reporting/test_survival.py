@@ -186,16 +186,19 @@ def test_every_censored_time_has_a_tick_at_its_height():
     assert np.isnan(drawn[:, 4]).all()
 
 
-@pytest.mark.parametrize(("patients", "narrow", "years"), [
-    (60, False, 1), (4000, False, 2), (60, True, 2), (4000, True, 2)
+@pytest.mark.parametrize(("patients", "longest", "narrow", "step"), [
+    (60, 119, False, 12), (4000, 119, False, 24), (60, 119, True, 24), (4000, 119, True, 24),
+    (60, 250, False, 36), (60, 11, False, 2), (60, 0.5, True, 1),
 ])  # fmt: skip
-def test_numbers_at_risk_do_not_touch_one_another(patients: int, narrow: bool, years: int):
+def test_numbers_at_risk_do_not_touch_one_another(
+    patients: int, longest: float, narrow: bool, step: int
+):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
-        {"time": rng.uniform(0, 119, patients), "status": rng.integers(0, 2, patients)}
+        {"time": rng.uniform(0, longest, patients), "status": rng.integers(0, 2, patients)}
     )
     groups = tuple("ab")
     found = group_survival(Grouping("x", table.assign(group=rng.choice(groups, patients)), groups))
     plot = kaplan_meier_figure(found, "x", "RFS", narrow=narrow).plot
     months = [trace.x for trace in plot.data if trace.mode == "text"][0]
-    assert np.diff(months).tolist() == [12 * years] * (len(months) - 1)
+    assert np.diff(months).tolist() == [step] * (len(months) - 1)
