@@ -26,6 +26,7 @@ __all__ = [
     "dress",
     "empty_figure",
     "faded",
+    "text",
     "with_alpha",
 ]
 
@@ -157,6 +158,19 @@ def empty_figure(name: str, reason: str, *, height: int = 220) -> Figure:
     plot.update_xaxes(showline=False)
     plot.update_yaxes(showline=False)
     return Figure(name, plot, pd.DataFrame({"reason": [reason]}), reason)
+
+
+def text(value: object) -> str:
+    """Words from data, such as a site's name, to be drawn sign by sign.
+
+    Plotly reads tags, fields of hover templates and formulas in whatever it draws; as entities
+    the signs that begin them are only signs. A CSV or a table takes the words as they are.
+
+    >>> text("<b>A</b> & 5 %{x} $y$")
+    '&lt;b&gt;A&lt;/b&gt; &amp; 5 %&#123;x} &#36;y&#36;'
+    """
+    safe = escape(str(value), quote=False)
+    return safe.replace("%{", "%&#123;").replace("$", "&#36;")
 
 
 def with_alpha(color: str, alpha: float) -> str:

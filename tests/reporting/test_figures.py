@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from html import unescape
+
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from crpnet_bench.errors import InputError
-from crpnet_bench.reporting.figures import Figure, can_export, dress, empty_figure
+from crpnet_bench.reporting.figures import Figure, can_export, dress, empty_figure, text
 from crpnet_bench.reporting.model_looks import model_color
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title
 from crpnet_bench.scores.catalogue import SCORES
@@ -40,6 +42,14 @@ def test_without_a_browser_static_pictures_are_refused_with_the_remedy(figure, m
 
 def test_an_empty_figure_tells_why():
     assert empty_figure("n", "because").plot.layout.annotations[0].text == "because"
+
+
+def test_words_from_data_are_drawn_sign_by_sign():
+    label = "<a href='http://x/'>**B**</a> & Co $x$ %{x} &lt;"
+    safe = text(label)
+    assert unescape(safe) == label
+    assert not any(sign in safe for sign in ("<", "$", "%{"))
+    assert text(3) == "3"
 
 
 def test_models_keep_one_title_and_one_colour():
