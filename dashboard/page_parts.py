@@ -60,7 +60,7 @@ class Choice:
 
     Attributes:
         home: whose results.
-        snapshot: number of the registry's view, part of every cache key.
+        snapshot: names the registry's view, part of every cache key.
         cohort: `NAME@VERSION`, or None where nothing is registered.
         run: the run, or None.
         set_key: which patients of the run.
@@ -69,7 +69,7 @@ class Choice:
     """
 
     home: Home
-    snapshot: int
+    snapshot: str
     cohort: str | None = None
     run: RunRecord | None = None
     set_key: str = ""
@@ -152,7 +152,7 @@ def _kept(key: tuple[object, ...], _make: Callable[[], object]) -> object:
     return _make()
 
 
-def kept(home: Home, snapshot: int, name: str, *key: object, make: Callable[[], Result]) -> Result:
+def kept(home: Home, snapshot: str, name: str, *key: object, make: Callable[[], Result]) -> Result:
     """A result computed once for each view of the registry and each setting; never changed."""
     result = _kept((str(home.root), snapshot, name, *key), make)
     return cast("Result", result)
@@ -167,7 +167,7 @@ def of_page(name: str, *key: object, make: Callable[[], Result]) -> Result:
     )
 
 
-def _run_kept(home: Home, snapshot: int, run_id: str) -> RunData:
+def _run_kept(home: Home, snapshot: str, run_id: str) -> RunData:
     def cohort(home: Home, pinned: str, endpoint: str | None) -> CohortData:
         return kept(
             home, snapshot, "cohort-data", pinned, endpoint,
@@ -188,9 +188,9 @@ def drawn_by_program(*cohorts: str) -> str:
 
 
 def _sidebar(home: Home) -> Choice:
-    snapshot = views.snapshot_number(home)
-    if snapshot == 0:
-        return Choice(home, 0)
+    snapshot = views.snapshot_key(home)
+    if not snapshot:
+        return Choice(home, snapshot)
     cohorts = kept(home, snapshot, "cohorts", make=lambda: views.cohorts(home))
     runs = kept(home, snapshot, "runs", make=lambda: views.runs(home))
     if cohorts.empty:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -45,14 +44,13 @@ def reading(path: Path) -> Iterator[Connection]:
     Raises:
         duckdb.Error: it cannot be opened, or a query failed.
     """
-    shared = _shared(os.getpid())
     try:
-        with shared.attached(path) as connection:
+        with _shared().attached(path) as connection:
             yield connection
     except duckdb.ProgrammingError:
         raise  # a wrong query harms nobody else
     except duckdb.Error:
-        _shared.cache_clear()  # a damaged file may have invalidated the whole instance
+        _instances.pop(os.getpid(), None)  # a damaged file may have invalidated all of it
         raise
 
 
@@ -74,9 +72,9 @@ class _Shared:
     @contextmanager
     def attached(self, path: Path) -> Iterator[Connection]:
         with self._lock:
+            connection = self._instance.cursor()
             file = self._files.get(path) or self._attach(path)
             file.readers += 1
-            connection = self._instance.cursor()
         try:
             connection.execute(f"USE {file.name}")
             yield connection
@@ -100,7 +98,11 @@ class _Shared:
         return file
 
 
-@cache
-def _shared(_process: int) -> _Shared:
-    # A forked process starts its own: threads of the first instance stayed behind.
-    return _Shared()
+# By process: a forked one starts its own, and never ends the one that it inherited, whose threads
+# stayed behind.
+_instances: dict[int, _Shared] = {}
+
+
+def _shared() -> _Shared:
+    process = os.getpid()
+    return _instances.get(process) or _instances.setdefault(process, _Shared())

@@ -46,6 +46,7 @@ __all__ = [
     "scores",
     "slide_outcomes",
     "slides",
+    "snapshot_key",
     "snapshot_number",
     "splits",
 ]
@@ -155,6 +156,18 @@ def is_empty(home: Home) -> bool:
 def snapshot_number(home: Home) -> int:
     """The number of the current view; 0 where nothing was ever registered."""
     return _current(home) or 0
+
+
+def snapshot_key(home: Home) -> str:
+    """What is different after each commit, also where a home was made anew at the same place.
+
+    Returns:
+        Empty where nothing was ever registered.
+    """
+    number = _current(home)
+    if number is None:
+        return ""
+    return f"{number}-{(home.views / _POINTER).stat().st_mtime_ns}"
 
 
 def read(home: Home, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def runs_table(home: Home) -> pd.DataFrame:
 
 
 class _Found:
-    """Metrics of whole runs on patients who were not trained on, validation before others.
+    """Metrics of whole runs on their validation patients, or test patients where there are none.
 
     One query for all runs, since pages ask for a few numbers of each.
     """
@@ -100,8 +100,8 @@ class _Found:
             home,
             "SELECT run_id, model, metric, role, value, ci_low, ci_high, status, n, events "
             "FROM metrics WHERE list_contains(?, run_id) AND member IS NULL AND subgroup = 'all' "
-            "AND role <> 'train' AND horizon_months IS NULL "
-            "ORDER BY role = 'validation' DESC, role",
+            "AND role IN ('validation', 'test') AND horizon_months IS NULL "
+            "ORDER BY role = 'validation' DESC",
             [[record.run_id for record in records]],
         )
         self._rows: dict[tuple[str, str, str], Mapping[Any, Any]] = {}

@@ -68,11 +68,13 @@ class CohortData:
     Attributes:
         home: where it was read.
         pinned: `COHORT@VERSION`.
+        endpoint: what the event is.
         patients: one row a patient: clinical variables, `time` (months), `status`.
     """
 
     home: Home
     pinned: str
+    endpoint: str
     patients: pd.DataFrame = field(repr=False)
 
     @cached_property
@@ -244,9 +246,11 @@ def _by_metric(table: pd.DataFrame) -> _MetricRows:
 
 def cohort_data(home: Home, pinned: str, endpoint: str | None) -> CohortData:
     """The patients of `COHORT@VERSION` with their outcomes; None means the primary endpoint."""
-    outcomes = views.outcomes(home, pinned, endpoint)[["patient_id", "time", "status"]]
-    patients = views.patients(home, pinned).merge(outcomes, on="patient_id", how="inner")
-    return CohortData(home, pinned, patients)
+    outcomes = views.outcomes(home, pinned, endpoint)
+    known = outcomes[["patient_id", "time", "status"]]
+    patients = views.patients(home, pinned).merge(known, on="patient_id", how="inner")
+    judged = endpoint or next(iter(outcomes["endpoint"]), "")
+    return CohortData(home, pinned, judged, patients)
 
 
 def run_data(
@@ -344,6 +348,6 @@ def take(data: RunData, patients_of: PatientSet, where: str = "") -> Sample:
         groups=data.cohorts[patients_of.pinned].groups.reindex(patients["patient_id"]),
         models=data.models,
         settings=EvaluationConfig.model_validate(data.record.config.get("evaluation", {})),
-        endpoint=data.record.endpoint,
+        endpoint=data.cohorts[patients_of.pinned].endpoint,
         out_of_fold=any(one.role == "train" and not one.in_sample for one in data.sets),
     )

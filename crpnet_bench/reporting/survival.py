@@ -27,6 +27,7 @@ __all__ = [
     "GroupedSurvival",
     "group_survival",
     "incidence_by_group",
+    "left_out",
     "p_with_sign",
     "risk_table",
 ]
@@ -106,6 +107,11 @@ def group_survival(
         hazard_ratios=_hazard_ratios(grouping, table, levels, sample),
         notes=tuple(notes),
     )
+
+
+def left_out(grouping: Grouping) -> list[str]:
+    """Who is in no curve, and why."""
+    return _drawn(grouping)[2]
 
 
 def _drawn(grouping: Grouping) -> tuple[pd.DataFrame, list[str], list[str]]:

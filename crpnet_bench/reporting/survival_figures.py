@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from crpnet_bench.reporting.figures import (
     dress,
     empty_figure,
     faded,
+    text,
     with_alpha,
 )
 from crpnet_bench.reporting.names import event_words, group_color
@@ -35,11 +36,12 @@ _YEAR = 12.0
 _TICK_PIXELS = 1.3
 _ROW_PIXELS, _GAP_PIXELS = 23, 82  # of the numbers at risk; room for ticks, title and heading
 _LETTER = 6.4  # pixels of one letter of the numbers at risk
-_PLOT_PIXELS, _NARROW_PIXELS = 790, 300  # at least, of an exported figure and of half a page
-_LEFT, _BESIDE_LABEL = 76, 28  # pixels left of the curves; those of a group's row beside its name
+_WIDTH, _NARROW_WIDTH = 900, 400  # pixels at least, of an exported figure and of half a page
+_LEFT, _BESIDE_LABEL, _RIGHT = 76, 28, 20  # margins; the part of the left one beside a name
+_LONGEST_LABEL = 0.24  # of the width; a longer name is cut off in the drawing
 _BEFORE, _BEYOND = 0.045, 0.04  # of the time axis, left of 0 and right of the last tick
 _REACH = 1 + _BEFORE + _BEYOND
-_STEPS = (1, 2, 3, 6, 12, 24, 36, 60, 120, 240)  # months between two ticks of the time axis
+_STEPS = (0.1, 0.25, 0.5, 1, 2, 3, 6, 12, 24, 36, 60, 120, 240)  # months between two ticks
 
 
 def kaplan_meier_figure(
@@ -62,14 +64,20 @@ def kaplan_meier_figure(
     curves = {level: curve for level, curve in survival.curves.items() if curve.n}
     if not curves:
         return empty_figure(name, "No group has enough patients to be drawn.")
-    ticks = _ticks_with_room(curves, narrow=narrow)
-    plot = _axes(ticks, list(curves), height)
-    tick_width = _TICK_PIXELS * _REACH * ticks[-1] / (_NARROW_PIXELS if narrow else _PLOT_PIXELS)
+    width = _NARROW_WIDTH if narrow else _WIDTH
+    labels = _row_labels(curves, width)
+    left = max(_LEFT, _BESIDE_LABEL + max(map(_pixels, labels)))
+    pixels = width - left - _RIGHT
+    ticks = _ticks_with_room(curves, pixels, narrow=narrow)
+    plot = _axes(ticks, len(curves), height, left)
+    tick_width = _TICK_PIXELS * _REACH * ticks[-1] / pixels
     for place, (level, curve) in enumerate(curves.items()):
         color = group_color(level, place)
-        _draw_curve(plot, level, curve, color, _DASHES[place % 6])
+        count = "" if narrow else f" (n = {curve.n}, {_events(curve.n_events)})"
+        in_legend = text(_cut(level, width / 2)) + count
+        _draw_curve(plot, level, curve, color, _DASHES[place % 6], in_legend)
         plot.add_trace(_censor_marks(level, curve, color, tick_width), row=1, col=1)
-    _draw_numbers(plot, curves, ticks, narrow=narrow)
+    _draw_numbers(plot, curves, labels, ticks, narrow=narrow)
     plot.update_yaxes(
         title=f"{event_words(event)[1]}, %",
         range=[0, 103],
@@ -80,19 +88,24 @@ def kaplan_meier_figure(
     return Figure(name, plot, _curve_data(curves), _caption(survival, curves, event))
 
 
-def _ticks(longest: float, step: int) -> list[float]:
-    return [float(month) for month in np.arange(0, max(longest, step) + step * 0.999, step)]
+def _ticks(longest: float, step: float) -> list[float]:
+    months = np.arange(0, max(longest, step) + step * 0.999, step)
+    return [round(float(month), 6) for month in months]
 
 
-def _step_of_years(longest: float, *, narrow: bool = False) -> int:
+def _first_step(longest: float, *, narrow: bool = False) -> float:
+    """Months between two ticks where there is room: whole years, or a dozen in the first year."""
+    if longest <= _YEAR:
+        return next(step for step in _STEPS if longest / step <= _YEAR)
     return 24 if narrow or longest > 10 * _YEAR else 12
 
 
-def _ticks_with_room(curves: Mapping[str, KaplanMeier], *, narrow: bool) -> list[float]:
+def _ticks_with_room(
+    curves: Mapping[str, KaplanMeier], pixels: float, *, narrow: bool
+) -> list[float]:
     """Months at which the numbers at risk are told, far enough apart that none touches another."""
     longest = max(float(curve.time[-1]) for curve in curves.values())
-    pixels = _NARROW_PIXELS if narrow else _PLOT_PIXELS
-    first = 1 if longest <= _YEAR else _step_of_years(longest, narrow=narrow)
+    first = _first_step(longest, narrow=narrow)
     ticks: list[float] = []
     for step in _STEPS[_STEPS.index(first) :]:
         ticks = _ticks(longest, step)
@@ -102,29 +115,17 @@ def _ticks_with_room(curves: Mapping[str, KaplanMeier], *, narrow: bool) -> list
     return ticks
 
 
-def _numbers(curve: KaplanMeier, ticks: Sequence[float], narrow: bool) -> list[str]:
-    points = curve.at(list(ticks))
-    if narrow:
-        return [f"{point.at_risk}" for point in points]
-    return [f"{point.at_risk} ({point.events}, {point.censored})" for point in points]
+def _row_labels(levels: Iterable[str], width: float) -> list[str]:
+    """The groups' names, none wider than its part of the figure."""
+    return [_cut(level, _LONGEST_LABEL * width) for level in levels]
 
 
-def _axes(ticks: Sequence[float], groups: Sequence[str], height: int) -> go.Figure:
-    plot = make_subplots(rows=2, cols=1, shared_xaxes=True)
-    dress(plot, height=height)
-    # Margins that a browser measures for itself cost it a second drawing.
-    left = max(_LEFT, _BESIDE_LABEL + max(map(_pixels, groups)))
-    plot.update_layout(margin={"l": left})
-    plot.update_xaxes(automargin=False)
-    plot.update_yaxes(automargin=False)
-    reach = [-_BEFORE * ticks[-1], (1 + _BEYOND) * ticks[-1]]
-    plot.update_xaxes(range=reach, tickvals=list(ticks), zeroline=False)
-    plot.update_xaxes(title="Months", showticklabels=True, title_standoff=2, row=1, col=1)
-    inner = height - 44
-    below, gap = _ROW_PIXELS * len(groups) / inner, _GAP_PIXELS / inner
-    plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
-    plot.update_yaxes(domain=[0, below], row=2, col=1)
-    return plot
+def _cut(label: str, pixels: float) -> str:
+    if _pixels(label) <= pixels:
+        return label
+    while label and _pixels(label) + _pixels("...") > pixels:
+        label = label[:-1]
+    return f"{label.rstrip()}..."
 
 
 def _pixels(label: str) -> int:
@@ -132,38 +133,62 @@ def _pixels(label: str) -> int:
     return sum(11 if letter.isupper() or letter in "mw" else 7 for letter in label)
 
 
-def _draw_curve(plot: go.Figure, level: str, curve: KaplanMeier, color: str, dash: str) -> None:
+def _numbers(curve: KaplanMeier, ticks: Sequence[float], narrow: bool) -> list[str]:
+    points = curve.at(list(ticks))
+    if narrow:
+        return [f"{point.at_risk}" for point in points]
+    return [f"{point.at_risk} ({point.events}, {point.censored})" for point in points]
+
+
+def _axes(ticks: Sequence[float], groups: int, height: int, left: int) -> go.Figure:
+    plot = make_subplots(rows=2, cols=1, shared_xaxes=True)
+    dress(plot, height=height)
+    # Margins that a browser measures for itself cost it a second drawing.
+    plot.update_layout(margin={"l": left, "r": _RIGHT})
+    plot.update_xaxes(automargin=False)
+    plot.update_yaxes(automargin=False)
+    reach = [-_BEFORE * ticks[-1], (1 + _BEYOND) * ticks[-1]]
+    plot.update_xaxes(range=reach, tickvals=list(ticks), zeroline=False)
+    plot.update_xaxes(title="Months", showticklabels=True, title_standoff=2, row=1, col=1)
+    inner = height - 44
+    below, gap = _ROW_PIXELS * groups / inner, _GAP_PIXELS / inner
+    plot.update_yaxes(domain=[below + gap, 1], row=1, col=1)
+    plot.update_yaxes(domain=[0, below], row=2, col=1)
+    return plot
+
+
+def _draw_curve(
+    plot: go.Figure, level: str, curve: KaplanMeier, color: str, dash: str, in_legend: str
+) -> None:
     edges = _visible(curve.ci_low, curve.ci_high)
     low, high = _from(1.0, curve.ci_low[edges]), _from(1.0, curve.ci_high[edges])
     plot.add_trace(_band(_from(0.0, curve.time[edges]), low, high, color), row=1, col=1)
-    steps = _visible(curve.survival)
+    supported = np.flatnonzero(curve.at_risk >= _FEW_AT_RISK)
+    last = supported[-1:]  # where the curve begins to fade
+    steps = np.union1d(_visible(curve.survival), last)
     time, survival = _from(0.0, curve.time[steps]), _from(1.0, curve.survival[steps])
-    supported = curve.at_risk >= _FEW_AT_RISK
-    last = float(curve.time[supported][-1]) if supported.any() else 0.0
-    inside = time <= last
-    for part, shade, shown in ((inside, color, True), (~inside, faded(color), False)):
-        places = np.flatnonzero(part)
-        if not shown and places.size and places[0] > 0:
-            places = np.concatenate(([places[0] - 1], places))
-        if shown or places.size:
+    fades = 1 + int(np.searchsorted(steps, last[0])) if last.size else 0
+    solid, faint = slice(0, fades + 1), slice(fades, None)
+    for part, shade, shown in ((solid, color, True), (faint, faded(color), False)):
+        if shown or time[part].size > 1:
             plot.add_trace(
                 go.Scatter(
-                    x=time[places],
-                    y=100 * survival[places],
+                    x=time[part],
+                    y=100 * survival[part],
                     mode="lines",
                     line={"color": shade, "width": 2.4, "shape": "hv", "dash": dash},
-                    name=f"{level} (n = {curve.n}, {curve.n_events} event{_s(curve.n_events)})",
+                    name=in_legend,
                     legendgroup=level,
                     showlegend=shown,
-                    hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>" + level + "</extra>",
+                    hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>" + text(level) + "</extra>",
                 ),
                 row=1,
                 col=1,
             )
 
 
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
+def _events(count: int) -> str:
+    return f"{count} event" if count == 1 else f"{count} events"
 
 
 def _from(first: float, values: Floats) -> Floats:
@@ -182,6 +207,9 @@ def _visible(*lines: Floats) -> Ints:
 def _band(time: Floats, low: Floats, high: Floats, color: str) -> go.Scatter:
     known = np.isfinite(low) & np.isfinite(high)
     x, bottom, top = time[known], low[known], high[known]
+    if known.any() and (after := int(np.flatnonzero(known)[-1]) + 1) < time.size:
+        # Limits hold until the next step, also where that one has none.
+        x, bottom, top = np.append(x, time[after]), _repeated(bottom), _repeated(top)
     # Steps are spelled out: a filled shape knows no "hv" on its way back.
     steps = np.repeat(x, 2)[1:]
     upper, lower = np.repeat(top, 2)[:-1], np.repeat(bottom, 2)[:-1]
@@ -195,6 +223,10 @@ def _band(time: Floats, low: Floats, high: Floats, color: str) -> go.Scatter:
         hoverinfo="skip",
         showlegend=False,
     )
+
+
+def _repeated(values: Floats) -> Floats:
+    return np.append(values, values[-1])
 
 
 def _censor_marks(level: str, curve: KaplanMeier, color: str, width: float) -> go.Scatter:
@@ -215,7 +247,7 @@ def _censor_marks(level: str, curve: KaplanMeier, color: str, width: float) -> g
         fill="toself",
         fillcolor=color,
         hoverinfo="skip",
-        name=f"{level}, censored",
+        name=f"{text(level)}, censored",
         legendgroup=level,
         showlegend=False,
     )
@@ -224,16 +256,18 @@ def _censor_marks(level: str, curve: KaplanMeier, color: str, width: float) -> g
 def _draw_numbers(
     plot: go.Figure,
     curves: Mapping[str, KaplanMeier],
+    labels: Sequence[str],
     ticks: Sequence[float],
     *,
     narrow: bool,
 ) -> None:
-    for level, curve in curves.items():
+    for place, (level, curve) in enumerate(curves.items()):
         points = curve.at(list(ticks))
         plot.add_trace(
             go.Scatter(
                 x=list(ticks),
-                y=[level] * len(ticks),
+                y=[place] * len(ticks),
+                name=f"{text(level)}, at risk",
                 mode="text",
                 text=_numbers(curve, ticks, narrow),
                 textfont={"size": 12},
@@ -241,7 +275,7 @@ def _draw_numbers(
                 showlegend=False,
                 hovertemplate=[
                     f"{point.time:g} months: {point.at_risk} at risk, {point.events} events, "
-                    f"{point.censored} censored so far<extra>{level}</extra>"
+                    f"{point.censored} censored so far<extra>{text(level)}</extra>"
                     for point in points
                 ],
             ),
@@ -249,8 +283,9 @@ def _draw_numbers(
             col=1,
         )
     plot.update_yaxes(
-        range=[len(curves) - 0.5, -0.5], showgrid=False, showline=False, ticks="", zeroline=False,
-        ticksuffix="       ", row=2, col=1,
+        range=[len(curves) - 0.5, -0.5], tickvals=list(range(len(curves))),
+        ticktext=[text(label) for label in labels], showgrid=False, showline=False, ticks="",
+        zeroline=False, ticksuffix="       ", row=2, col=1,
     )  # fmt: skip
     plot.update_xaxes(showgrid=False, showline=False, ticks="", showticklabels=False, row=2, col=1)
     plot.add_annotation(
@@ -285,9 +320,9 @@ def _caption(survival: GroupedSurvival, curves: Mapping[str, KaplanMeier], event
     first = next(iter(curves.values()))
     by = f" by {survival.grouping.title}" if survival.grouping.clinical else ""
     parts = [
-        f"{event}, Kaplan-Meier{by}; n = {survival.n}, {survival.events} events; bands: pointwise "
-        f"{100 * first.level:g} % intervals, {first.conf_type}; ticks: censored; faded: fewer "
-        f"than {_FEW_AT_RISK} at risk",
+        f"{event}, Kaplan-Meier{by}; n = {survival.n}, {_events(survival.events)}; bands: "
+        f"pointwise {100 * first.level:g} % intervals, {first.conf_type}; ticks: censored; "
+        f"faded: fewer than {_FEW_AT_RISK} at risk",
         f"{survival.p_text}",
         *survival.hazard_ratios,
     ]
@@ -301,6 +336,7 @@ def incidence_figure(
     name: str,
     event: str,
     *,
+    notes: Sequence[str] = (),
     height: int = 460,
 ) -> Figure:
     """Cumulative incidence of the event, and of death without it, by group.
@@ -310,6 +346,7 @@ def incidence_figure(
         levels: the groups' order.
         name: stem of the figure's files.
         event: the endpoint.
+        notes: who is not in the curves.
         height: pixels.
     """
     plot = make_subplots(rows=1, cols=1)
@@ -330,14 +367,14 @@ def incidence_figure(
                     y=100 * _from(0.0, values[seen]),
                     mode="lines",
                     line={"color": color, "width": 2.4, "shape": "hv", "dash": dash},
-                    name=f"{level}: {what}",
+                    name=f"{text(_cut(level, _WIDTH / 2))}: {what}",
                     hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>"
-                    + f"{level}: {what}"
+                    + f"{text(level)}: {what}"
                     + "</extra>",
                 )
             )
     longest = max(float(incidence.groups[level].time[-1]) for level in shown)
-    ticks = _ticks(longest, _step_of_years(longest))
+    ticks = _ticks(longest, _first_step(longest))
     plot.update_xaxes(title="Months", tickvals=ticks, range=[0, ticks[-1]])
     plot.update_yaxes(title="Cumulative incidence, %", range=[0, 100])
     plot.add_hline(y=0, line={"color": GREY, "width": 1})
@@ -345,10 +382,12 @@ def incidence_figure(
     test = "not estimable" if p_value is None else p_with_sign(p_value)
     caption = (
         f"Cumulative incidence of {event} (solid) and of death without it (dotted), "
-        f"Aalen-Johansen; n = {incidence.n}; bands: pointwise {100 * incidence.level:g} % "
+        f"Aalen-Johansen; n = {incidence.n}, "
+        f"{_events(int(incidence.events.sum()))}, {int(incidence.competing_events.sum())} deaths "
+        f"without it; bands: pointwise {100 * incidence.level:g} % "
         f"intervals, {incidence.conf_type}; Gray's test for {event} {test}."
     )
-    return Figure(name, plot, _incidence_data(incidence.groups, shown), caption)
+    return Figure(name, plot, _incidence_data(incidence.groups, shown), " ".join([caption, *notes]))
 
 
 def _incidence_data(

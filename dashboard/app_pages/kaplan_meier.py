@@ -12,6 +12,7 @@ from crpnet_bench.reporting.survival import (
     GroupedSurvival,
     group_survival,
     incidence_by_group,
+    left_out,
     risk_table,
 )
 from crpnet_bench.reporting.survival_figures import incidence_figure, kaplan_meier_figure
@@ -37,8 +38,9 @@ if model is not None:
     )
     if cut_off == "own":
         risks = sample.of_model(model)["risk"].astype(float)
+        middle = float(risks.median()) if len(risks) else 0.0
         own = third.number_input(
-            "Risk above", value=float(risks.median()), format="%.3f", key="own", bind="query-params"
+            "Risk above", value=middle, format="%.3f", key="own", bind="query-params"
         )
 
 
@@ -136,6 +138,12 @@ else:
         )
     else:
         show_figure(
-            incidence_figure(incidence, grouping.levels, f"incidence-{stem}", sample.endpoint),
+            incidence_figure(
+                incidence,
+                grouping.levels,
+                f"incidence-{stem}",
+                sample.endpoint,
+                notes=left_out(grouping),
+            ),  # fmt: skip
             key="incidence",
         )

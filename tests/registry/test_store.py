@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -461,3 +462,15 @@ def test_a_long_query_draws_nothing_into_the_output(tmp_path):
         shown = registry.query("SELECT current_setting('enable_progress_bar') AS bar")
     assert not shown["bar"].any()
     assert not views.read(home, "SELECT current_setting('enable_progress_bar') AS bar")["bar"].any()
+
+
+def test_a_home_made_anew_at_the_same_place_has_another_key(tmp_path: Path):
+    home, seen = Home(tmp_path / "home"), []
+    assert views.snapshot_key(home) == ""
+    for _ in range(2):
+        with Registry(home).write():
+            pass
+        seen.append((views.snapshot_number(home), views.snapshot_key(home)))
+        shutil.rmtree(home.root)
+    assert seen[0][0] == seen[1][0] == 1
+    assert seen[0][1] != seen[1][1]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from crpnet_bench.errors import RegistryError
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
+from crpnet_bench.registry.store import Registry
 from crpnet_bench.reporting import cohort_figures as figures
 from crpnet_bench.reporting.external import (
     case_mix,
@@ -43,6 +45,20 @@ def test_the_newest_run_is_told_in_its_own_metrics(home, sample):
         sample.metric(model, "c_index")["value"] for model in sample.models if model != "crpnet"
     )
     assert newest.tiles[-1].value == f"{rival:.3f}"
+
+
+def test_a_result_elsewhere_is_never_the_runs_own(home, tmp_path):
+    shutil.copytree(home.root, tmp_path / "home")
+    copied = Home(tmp_path / "home")
+    record = views.runs(home)[0]
+    later = record.model_copy(update={"run_id": "later", "created": "2030-01-01T00:00:00"})
+    rows = [frame.assign(run_id="later", role="external") for frame in (
+        views.predictions(home, record.run_id), views.metrics(home, record.run_id)
+    )]  # fmt: skip
+    with Registry(copied).write() as registry:
+        registry.import_run(later, *rows)
+    assert runs_table(copied).set_index("Run").loc["later", "Result"] == ""
+    assert newest_results(copied) is None
 
 
 def test_cohorts_and_runs_are_listed_with_their_kind(home):

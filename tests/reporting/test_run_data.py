@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from crpnet_bench.benchmark.evaluate import evaluate_run
 from crpnet_bench.errors import InputError, NotFoundError
 from crpnet_bench.registry import views
-from crpnet_bench.reporting.run_data import run_data, take
+from crpnet_bench.reporting.run_data import cohort_data, run_data, take
 
 NUMBERS = ["value", "ci_low", "ci_high", "n", "events", "status"]
 
@@ -19,6 +21,13 @@ def test_sets_are_named_for_what_they_mean_and_validation_comes_first(data):
     ]
     assert data.set_named("training-apparent").in_sample
     assert data.set_named("no such set") == data.sets[0]
+
+
+def test_a_set_is_of_the_endpoint_that_its_cohort_was_judged_by(home, data):
+    assert cohort_data(home, "drawn@1", None).endpoint == "RFS"
+    others = {name: replace(one, endpoint="OS") for name, one in data.cohorts.items()}
+    assert take(replace(data, cohorts=others), data.sets[0]).endpoint == "OS"
+    assert take(data, data.sets[0]).endpoint == "RFS"
 
 
 @pytest.mark.parametrize("where", ["", "grade >= 3", "pT in (T1a, T1b) and age < 65"])

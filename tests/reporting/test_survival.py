@@ -108,9 +108,7 @@ def test_the_figures_data_are_the_curves_and_its_numbers_at_risk_are_right(sampl
     curve = survival.curves["High risk"]
     high = figure.data[figure.data["group"] == "High risk"]
     np.testing.assert_array_equal(high["survival"], curve.survival)
-    texts = [
-        trace for trace in figure.plot.data if trace.mode == "text" and trace.y[0] == "High risk"
-    ]
+    texts = [trace for trace in figure.plot.data if trace.name == "High risk, at risk"]
     point = curve.at(float(texts[0].x[2]))
     assert texts[0].text[2] == f"{point.at_risk} ({point.events}, {point.censored})"
     assert "log-log" in figure.caption
@@ -129,6 +127,37 @@ def test_a_curve_is_faded_where_fewer_than_ten_are_at_risk(sample):
     last = curve.time[curve.at_risk >= 10][-1]
     assert max(solid.x) <= last
     assert max(faded.x) == curve.time[-1]
+
+
+def _drawn_alone(time: list[float], status: list[int], group: str = "a") -> list[object]:
+    table = pd.DataFrame({"time": time, "status": status, "group": group})
+    found = group_survival(Grouping("x", table, (group,)))
+    return list(kaplan_meier_figure(found, "x", "RFS").plot.data)
+
+
+def test_a_curve_fades_where_patients_get_few_also_long_after_the_last_event():
+    events, censored = list(range(1, 11)), list(np.linspace(12, 100, 90))
+    _, solid, faded, *_ = _drawn_alone([*events, *censored], [1] * 10 + [0] * 90)
+    assert solid.x[-1] == faded.x[0] == censored[-10]
+    assert solid.y[-1] == faded.y[0] == pytest.approx(90)
+
+
+def test_a_band_reaches_to_where_the_curve_falls_to_nothing():
+    band, *_ = _drawn_alone([5.0, 10.0, 20.0, 30.0], [1, 1, 1, 1])
+    assert max(band.x) == 30
+
+
+def test_names_from_data_are_drawn_sign_by_sign_and_cut_where_they_are_too_long():
+    name = "<b>Municipal</b> University Hospital of the Northern Province, Department of Urology"
+    drawn = _drawn_alone([5.0, 10.0], [1, 0], name)
+    legend = next(trace.name for trace in drawn if trace.showlegend)
+    assert legend.startswith("&lt;b&gt;Municipal")
+    assert "..." in legend
+    table = pd.DataFrame({"time": [5.0, 10.0], "status": [1, 0], "group": name})
+    for narrow, widest in ((False, 250), (True, 125)):
+        found = group_survival(Grouping("x", table, (name,)))
+        plot = kaplan_meier_figure(found, "x", "RFS", narrow=narrow).plot
+        assert plot.layout.margin.l <= widest
 
 
 def test_no_group_is_an_empty_figure_with_the_reason(data):
@@ -188,7 +217,7 @@ def test_every_censored_time_has_a_tick_at_its_height():
 
 @pytest.mark.parametrize(("patients", "longest", "narrow", "step"), [
     (60, 119, False, 12), (4000, 119, False, 24), (60, 119, True, 24), (4000, 119, True, 24),
-    (60, 250, False, 36), (60, 11, False, 2), (60, 0.5, True, 1),
+    (60, 250, False, 36), (60, 11, False, 2), (60, 0.5, True, 0.1),
 ])  # fmt: skip
 def test_numbers_at_risk_do_not_touch_one_another(
     patients: int, longest: float, narrow: bool, step: int
@@ -201,4 +230,4 @@ def test_numbers_at_risk_do_not_touch_one_another(
     found = group_survival(Grouping("x", table.assign(group=rng.choice(groups, patients)), groups))
     plot = kaplan_meier_figure(found, "x", "RFS", narrow=narrow).plot
     months = [trace.x for trace in plot.data if trace.mode == "text"][0]
-    assert np.diff(months).tolist() == [step] * (len(months) - 1)
+    np.testing.assert_allclose(np.diff(months), step)
