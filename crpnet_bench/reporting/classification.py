@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
 from crpnet_bench.reporting.model_looks import model_color, model_line, model_symbol
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title
 from crpnet_bench.reporting.run_data import Sample
@@ -51,7 +51,7 @@ def roc_figure(
         if model == banded:
             plot.add_trace(_band(rows, sample.settings.level, model_color(model)))
         x, y = _thinned(curve.false_positive_rate, curve.true_positive_rate)
-        label = f"{model_title(model)}, AUC {_auc(sample, model)}"
+        label = f"{text(model_title(model))}, AUC {_auc(sample, model)}"
         plot.add_trace(
             go.Scatter(
                 x=100 * x,
@@ -60,7 +60,7 @@ def roc_figure(
                 line=model_line(model, 2.8 if model == banded else 1.9),
                 name=label,
                 hovertemplate="false positives %{x:.1f} %, true positives %{y:.1f} %<extra>"
-                + model_title(model)
+                + text(model_title(model))
                 + "</extra>",
             )
         )
@@ -120,7 +120,7 @@ def _locked_mark(model: str, false_positive: float, true_positive: float) -> go.
                 "line": {"color": GREY, "width": 1.2}},
         cliponaxis=False,
         hovertemplate="locked threshold: false positives %{x:.1f} %, true positives %{y:.1f} %"
-        "<extra>" + model_title(model) + "</extra>",
+        "<extra>" + text(model_title(model)) + "</extra>",
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def confusion_figure(sample: Sample, models: Sequence[str], *, height: int = 300
         return empty_figure(name, "No model gives classes for these patients.")
     lines = -(-len(known) // _MOST_IN_A_ROW)
     columns = -(-len(known) // lines)
-    titles = [f"<b>{_in_two_lines(model_title(model))}</b>" for model in known]
+    titles = [f"<b>{_in_two_lines(text(model_title(model)))}</b>" for model in known]
     plot = make_subplots(
         rows=lines, cols=columns, subplot_titles=titles,
         horizontal_spacing=0.5 / (10 + columns), vertical_spacing=0.36 / lines,
@@ -232,12 +232,12 @@ def locked_counts(sample: Sample, model: str) -> dict[str, int] | None:
 def _matrix(cells: Mapping[str, int], color: str) -> go.Heatmap:
     grid = [[cells["tp"], cells["fn"]], [cells["fp"], cells["tn"]]]
     share = [[_share(cell, sum(row)) for cell in row] for row in grid]
-    text = [[f"<b>{cell}</b><br>{_percent(cell, sum(row))}" for cell in row] for row in grid]
+    written = [[f"<b>{cell}</b><br>{_percent(cell, sum(row))}" for cell in row] for row in grid]
     return go.Heatmap(
         z=share,
         x=["event", "no event"],
         y=["Event", "No event"],
-        text=text,
+        text=written,
         texttemplate="%{text}",
         textfont={"size": 14, "color": "#1B2733"},
         colorscale=[[0, _paler(color, 0.06)], [1, _paler(color, 0.6)]],

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
 from crpnet_bench.reporting.names import GROUP_COLORS, variable_title
 from crpnet_bench.stats.follow_up import median_follow_up
 
@@ -76,18 +76,17 @@ def _flow_text(row: object) -> str:
     parts = [_counted(patients, "patient"), _counted(events, "event")] if patients else []
     if slides is not None and not pd.isna(slides):
         parts.append(_counted(slides, "slide"))
-    title = step.capitalize() if reason is None or pd.isna(reason) else f"{step.capitalize()}"
     why = "" if reason is None or pd.isna(reason) else f": {_short(str(reason))}"
-    return f"<b>{title}</b>{why}<br>{', '.join(parts)}"
+    return f"<b>{text(step.capitalize())}</b>{why}<br>{', '.join(parts)}"
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _short(text: str) -> str:
+def _short(reason: str) -> str:
     """The reason on at most two lines of a box; the table below has it whole."""
-    return "<br>".join(wrap(text, 52, max_lines=2, placeholder=" …"))
+    return "<br>".join(text(line) for line in wrap(reason, 52, max_lines=2, placeholder=" …"))
 
 
 def _arrow(plot: go.Figure, x0: float, y0: float, x1: float, y1: float) -> None:
@@ -125,16 +124,16 @@ def follow_up_figure(outcomes: pd.DataFrame, name: str) -> Figure:
     plot.update_xaxes(title="Months", tickvals=list(np.arange(0, longest + 12, 12)))
     plot.update_yaxes(title="Still under follow-up, %", range=[0, 103])
     if found.median is None:
-        text = f"median not estimable ({found.reason})"
+        told = f"median not estimable ({found.reason})"
     else:
         plot.add_vline(x=found.median, line={"color": GREY, "width": 1, "dash": "dot"})
         ends = [
             "not reached" if end is None else f"{end:.1f}"
             for end in (found.median_ci_low, found.median_ci_high)
         ]
-        text = f"median {found.median:.1f} months (95 % CI {ends[0]}-{ends[1]})"
+        told = f"median {found.median:.1f} months (95 % CI {ends[0]}-{ends[1]})"
     caption = (
-        f"Follow-up, {text}, reverse Kaplan-Meier; n = {found.n}, {found.events} with an event "
+        f"Follow-up, {told}, reverse Kaplan-Meier; n = {found.n}, {found.events} with an event "
         f"or death; longest {found.longest:.0f} months."
     )
     data = pd.DataFrame(
@@ -229,6 +228,6 @@ def _histogram(
     if column in _NUMBERS:
         return go.Histogram(x=values.astype(float), nbinsx=18, **look)
     flags = pd.api.types.is_bool_dtype(values.dtype)
-    text = values.map({True: "yes", False: "no"}) if flags else values.astype(str)
-    counts = text.value_counts().sort_index()
-    return go.Bar(x=counts.index.astype(str), y=counts.to_numpy(), **look)
+    levels = values.map({True: "yes", False: "no"}) if flags else values.astype(str)
+    counts = levels.value_counts().sort_index()
+    return go.Bar(x=[text(level) for level in counts.index], y=counts.to_numpy(), **look)

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
 from crpnet_bench.reporting.forest import ForestRow
 from crpnet_bench.reporting.model_looks import model_color, model_symbol
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title, variable_title
@@ -20,6 +20,9 @@ from crpnet_bench.stats.correlations import Correlation
 __all__ = ["bars_figure", "correlation_figure", "forest_figure", "levels_figure"]
 
 _ROW = 27  # pixels a row of a forest plot
+_LETTER = 7  # pixels that a letter of 12 pixels needs at most, on average
+_GAP = 14  # pixels between columns of text
+_LONGEST = 30  # letters of a label beside a drawing
 _CLIP = (0.05, 50.0)  # limits of a forest plot's axis; arrows beyond
 _TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
@@ -40,7 +43,7 @@ def bars_figure(
     known = rows[rows["status"] == "ok"].sort_values("value")
     if known.empty:
         return empty_figure(name, "Not estimable: " + "; ".join(_reasons(rows)))
-    titles = [model_title(str(model)) for model in known["model"]]
+    titles = [text(model_title(str(model))) for model in known["model"]]
     value = known["value"].to_numpy(float)
     low, high = (known[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
     texts = [format_interval(*cells) for cells in zip(value, low, high, strict=True)]
@@ -124,44 +127,86 @@ def forest_figure(
     """
     if not rows:
         return empty_figure(name, caption)
-    plot = make_subplots(
-        rows=1, cols=2, column_widths=[0.56, 0.44], horizontal_spacing=0.02, shared_yaxes=True
-    )
+    plot = go.Figure()
     places = [len(rows) - 1 - place for place in range(len(rows))]
     for place, row in zip(places, rows, strict=True):
         if row.value is not None:
             _draw_estimate(plot, place, row)
-    split = 0.24 if counted == "Events/n" else 0.36
-    columns = (
-        (0.0, counted, [row.counts for row in rows]),
-        (split, "HR (95 % CI)", [row.text for row in rows]),
-        (split + 0.46, tested, [row.p_text if not row.heading else "" for row in rows]),
-    )
-    for x, title, texts in columns:
-        plot.add_trace(
-            _texts([x] * (len(rows) + 1), [len(rows), *places], [f"<b>{title}</b>", *texts]),
-            row=1, col=2,
-        )  # fmt: skip
-    for place, row in zip(places, rows, strict=True):
-        if row.heading:
-            plot.add_trace(_texts([split], [place], [f"<i>{row.p_text}</i>"]), row=1, col=2)
+    words, width = _columns(rows, places, counted, tested)
     dress(plot, height=96 + _ROW * (len(rows) + 1), legend=False)
-    labels = [f"<b>{row.label}</b>" if row.heading else row.label for row in rows]
+    plot.update_layout(annotations=words, margin={"r": width})
+    labels = [text(_brief(row.label)) for row in rows]
     plot.update_yaxes(
-        tickvals=places, ticktext=labels, range=[-0.7, len(rows) + 0.6], showgrid=False,
+        tickvals=places, range=[-0.7, len(rows) + 0.6], showgrid=False,
         zeroline=False, ticks="", showline=False,
+        ticktext=[
+            f"<b>{label}</b>" if row.heading else label
+            for label, row in zip(labels, rows, strict=True)
+        ],
     )  # fmt: skip
     reach = _reach(rows)
     plot.update_xaxes(
-        type="log", range=[np.log10(end) for end in reach], row=1, col=1,
+        type="log", range=[np.log10(end) for end in reach],
         title="Hazard ratio (log scale)",
         tickvals=[tick for tick in _TICKS if reach[0] <= tick <= reach[1]],
         ticktext=[f"{tick:g}" for tick in _TICKS if reach[0] <= tick <= reach[1]],
     )  # fmt: skip
-    plot.update_xaxes(visible=False, range=[0, 1], row=1, col=2)
-    plot.update_yaxes(showticklabels=False, row=1, col=2)
-    plot.add_vline(x=1, line={"color": GREY, "width": 1}, row=1, col=1)
+    plot.add_vline(x=1, line={"color": GREY, "width": 1})
     return Figure(name, plot, _forest_data(rows), f"{caption}{_notes(rows)}")
+
+
+def _columns(
+    rows: Sequence[ForestRow], places: Sequence[int], counted: str, tested: str
+) -> tuple[list[dict[str, object]], int]:
+    """The text right of the drawing, column by column, and how many pixels wide it is.
+
+    Columns stand in pixels: their text does not shrink with the page, so shares of its width
+    would let long numbers run into the next column.
+    """
+    columns = (
+        (counted, [row.counts for row in rows]),
+        ("HR (95 % CI)", [row.text for row in rows]),
+        (tested, ["" if row.heading else row.p_text for row in rows]),
+    )
+    starts = [_GAP]
+    for title, cells in columns:
+        starts.append(starts[-1] + _wide([title, *cells]) + _GAP)
+    words = []
+    for start, (title, cells) in zip(starts, columns, strict=False):
+        words.append(_word(f"<b>{text(title)}</b>", len(rows), start))
+        words += [
+            _word(text(cell), place, start, row)
+            for cell, place, row in zip(cells, places, rows, strict=True)
+            if cell
+        ]
+    words += [
+        _word(f"<i>{text(row.p_text)}</i>", place, starts[1], row)
+        for place, row in zip(places, rows, strict=True)
+        if row.heading and row.p_text
+    ]
+    # What a heading tells may be longer than the two columns below it.
+    told = [row.p_text for row in rows if row.heading]
+    return words, max(starts[-1], starts[1] + _wide(told) + _GAP)
+
+
+def _wide(cells: Sequence[str]) -> int:
+    return _LETTER * max(map(len, cells), default=0)
+
+
+def _word(words: str, y: float, start: int, row: ForestRow | None = None) -> dict[str, object]:
+    """Text right of the drawing; it tells the row's whole label where that was shortened."""
+    cut = row is not None and _brief(row.label) != row.label
+    hover = {"hovertext": text(row.label.strip())} if row is not None and cut else {}
+    return {
+        "text": words, "x": 1, "xref": "paper", "xanchor": "left", "xshift": start,
+        "y": y, "yref": "y", "yanchor": "middle", "showarrow": False, "align": "left",
+        "font": {"size": 12}, **hover,
+    }  # fmt: skip
+
+
+def _brief(label: str) -> str:
+    """A label that leaves room for the drawing; hover and data have it whole."""
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1].rstrip()}…"
 
 
 def _notes(rows: Sequence[ForestRow]) -> str:
@@ -200,25 +245,24 @@ def _draw_estimate(plot: go.Figure, place: int, row: ForestRow) -> None:
         go.Scatter(
             x=ends, y=[place, place], mode="lines", line={"color": color, "width": 2},
             hoverinfo="skip", showlegend=False,
-        ),
-        row=1, col=1,
+        )
     )  # fmt: skip
     for end, clipped, symbol in (
         (ends[0], low is not None and low < _CLIP[0], "triangle-left"),
         (ends[1], high is not None and high > _CLIP[1], "triangle-right"),
     ):
         if clipped:
-            plot.add_trace(_mark(end, place, symbol, color, "beyond the axis"), row=1, col=1)
+            plot.add_trace(_mark(end, place, symbol, color, "beyond the axis"))
     value = min(max(float(row.value or 1), _CLIP[0]), _CLIP[1])
-    text = f"{row.label.strip()}: {row.text}"
+    told = text(f"{row.label.strip()}: {row.text}")
     symbol = model_symbol(row.model) if row.model else "square"
-    plot.add_trace(_mark(value, place, symbol, color, text), row=1, col=1)
+    plot.add_trace(_mark(value, place, symbol, color, told))
 
 
-def _mark(x: float, y: float, symbol: str, color: str, text: str) -> go.Scatter:
+def _mark(x: float, y: float, symbol: str, color: str, told: str) -> go.Scatter:
     return go.Scatter(
         x=[x], y=[y], mode="markers", marker={"symbol": symbol, "size": 10, "color": color},
-        hovertemplate=f"{text}<extra></extra>", showlegend=False, cliponaxis=False,
+        hovertemplate=f"{told}<extra></extra>", showlegend=False, cliponaxis=False,
     )  # fmt: skip
 
 
@@ -248,10 +292,11 @@ def levels_figure(table: pd.DataFrame, model: str, metric: str, name: str, label
     known = table[table["status"] == "ok"]
     if known.empty:
         return empty_figure(name, "Not estimable in any group.")
-    labels = [
+    whole = [
         f"{variable}: {level}" if level else str(variable)
         for variable, level in known[["variable", "level"]].itertuples(index=False)
     ]
+    labels = [text(label) for label in whole]
     value = known["value"].to_numpy(float)
     low, high = (known[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
     texts = [
@@ -277,7 +322,10 @@ def levels_figure(table: pd.DataFrame, model: str, metric: str, name: str, label
     plot.update_xaxes(
         title=METRIC_TITLES[metric], range=[0.2, 1.45], tickvals=[0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
     )
-    plot.update_yaxes(autorange="reversed", showgrid=False)
+    plot.update_yaxes(
+        autorange="reversed", showgrid=False, type="category", tickvals=labels,
+        ticktext=[text(_brief(label)) for label in whole],
+    )  # fmt: skip
     unknown = [
         f"{variable}: {level} ({reason})" if level else f"{variable} ({reason})"
         for variable, level, reason in table.loc[
@@ -321,7 +369,7 @@ def correlation_figure(
         plot.update_xaxes(title=variable_title(column), row=1, col=place)
     dress(plot, height=420, legend=False)
     plot.update_layout(margin={"t": 40})
-    plot.update_yaxes(title=f"Risk by {model_title(model)}", row=1, col=1)
+    plot.update_yaxes(title=f"Risk by {text(model_title(model))}", row=1, col=1)
     data = rows[["risk", *(columns[title] for title in shown)]]
     caption = (
         f"{sample.label}. Spearman's rank correlation; boxes: quartiles, whiskers 1.5 times the "

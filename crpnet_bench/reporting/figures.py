@@ -112,7 +112,7 @@ class Figure:
         # Room for the caption is found together with that for the axes.
         printed.update_xaxes(automargin=True)
         printed.update_yaxes(automargin=True)
-        lines = [escape(line, quote=False) for line in wrap(self.caption, _LETTERS)]
+        lines = [text(line) for line in wrap(self.caption, _LETTERS)]
         printed.update_layout(
             font={"family": "Arial, Helvetica, sans-serif", "size": 14},
             paper_bgcolor="white",
@@ -151,7 +151,9 @@ def dress(plot: go.Figure, *, height: int, legend: bool = True) -> go.Figure:
 def empty_figure(name: str, reason: str, *, height: int = 220) -> Figure:
     """A figure that says why there is nothing to draw."""
     plot = go.Figure()
-    plot.add_annotation(text=reason, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+    plot.add_annotation(
+        text=text(reason), showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper"
+    )
     plot.update_xaxes(visible=False)
     plot.update_yaxes(visible=False)
     dress(plot, height=height, legend=False)

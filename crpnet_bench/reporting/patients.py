@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from crpnet_bench.home import Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.absolute_risk import learn_link
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
 from crpnet_bench.reporting.model_looks import model_color
 from crpnet_bench.reporting.names import (
     GROUP_COLORS,
@@ -105,7 +105,7 @@ def patient_scores(home: Home, cohort: str, patient: str) -> pd.DataFrame:
                 for value, low, high in own[["value", "min", "max"]].itertuples(index=False)
             ],
             "Because": own["reason"].fillna("").to_numpy(),
-            "Notes": ["; ".join(_listed(text)) for text in own["warnings"]],
+            "Notes": ["; ".join(_listed(cell)) for cell in own["warnings"]],
         }
     )
     return table[[name for name in table if name == "Value" or (table[name] != "").any()]]
@@ -122,8 +122,8 @@ def score_notes(table: pd.DataFrame) -> str:
     return " ".join(f"{', '.join(names)}: {note}." for note, names in about.items())
 
 
-def _listed(text: object) -> list[str]:
-    return [] if pd.isna(text) else [str(one) for one in json.loads(str(text))]  # type: ignore[call-overload] # one cell
+def _listed(cell: object) -> list[str]:
+    return [] if pd.isna(cell) else [str(one) for one in json.loads(str(cell))]  # type: ignore[call-overload] # one cell
 
 
 def score_trace(home: Home, cohort: str, patient: str) -> pd.DataFrame:
@@ -198,12 +198,12 @@ def position_figure(sample: Sample, model: str, patient: str, name: str) -> Figu
     plot.update_layout(barmode="stack")
     plot.add_vline(
         x=risk, line={"color": model_color(model), "width": 3},
-        annotation={"text": f"<b>{name}</b>", "xanchor": _side(rows["risk"], risk)},
+        annotation={"text": f"<b>{text(name)}</b>", "xanchor": _side(rows["risk"], risk)},
     )  # fmt: skip
     cutoff = own["cutoff"].iloc[0]
     if pd.notna(cutoff):
         plot.add_vline(x=float(cutoff), line={"color": GREY, "width": 1.4, "dash": "dash"})
-    plot.update_xaxes(title=f"Risk by {model_title(model)}")
+    plot.update_xaxes(title=f"Risk by {text(model_title(model))}")
     plot.update_yaxes(title="Patients")
     below = 100 * float(np.mean(rows["risk"].to_numpy(float) < risk))
     caption = (

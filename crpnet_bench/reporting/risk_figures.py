@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from crpnet_bench.reporting.absolute_risk import OverTime
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, with_alpha
+from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
 from crpnet_bench.reporting.model_looks import model_color, model_line, model_symbol
 from crpnet_bench.reporting.names import model_title
 from crpnet_bench.stats.inputs import Floats
@@ -51,7 +51,7 @@ def calibration_figure(
         plot.add_trace(
             go.Scatter(
                 x=100 * curve.predicted, y=100 * curve.observed, mode="lines",
-                line={"color": color, "width": 2.4}, name=f"{model_title(model)}, smoothed",
+                line={"color": color, "width": 2.4}, name=f"{text(model_title(model))}, smoothed",
             ),
             row=1, col=1,
         )  # fmt: skip
@@ -167,7 +167,8 @@ def decision_figure(curves: DecisionCurve, name: str, label: str) -> Figure:
         if title.startswith("KEYNOTE"):
             look = {"color": "#7B61A8", "width": 2.2, "dash": "dot"}
         value = np.asarray(curve.value, dtype=np.float64)
-        shown = title if title.startswith(("treat", "KEYNOTE")) else model_title(title)
+        known = title.startswith(("treat", "KEYNOTE"))
+        shown = text(title if known else model_title(title))
         plot.add_trace(
             go.Scatter(
                 x=100 * curve.thresholds, y=value, mode="lines", line=look, name=shown,
@@ -240,10 +241,10 @@ def over_time_figure(
         if np.isfinite(value).any():
             plot.add_trace(
                 go.Scatter(
-                    x=one.times, y=value, mode="lines+markers", name=model_title(model),
+                    x=one.times, y=value, mode="lines+markers", name=text(model_title(model)),
                     line=model_line(model),
                     marker={"size": 6, "color": color, "symbol": model_symbol(model)},
-                    hovertemplate="%{x:g} months: %{y:.3f}<extra>" + model_title(model)
+                    hovertemplate="%{x:g} months: %{y:.3f}<extra>" + text(model_title(model))
                     + "</extra>",
                 )
             )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crpnet_bench.reporting.associations import correlations, correlations_table, level_metrics
@@ -143,6 +144,64 @@ def test_a_forest_plot_clips_wide_intervals_with_arrows():
     symbols = [trace.marker.symbol for trace in figure.plot.data if trace.mode == "markers"]
     assert symbols == ["triangle-left", "triangle-right", "square"]
     assert figure.data["ci_high"].tolist() == [900.0]
+
+
+def test_columns_of_a_forest_plot_stand_by_their_longest_text():
+    cells = {"value": 2.0, "low": 0.1, "high": 40.0, "p_text": "0.052", "counts": "1,012/1,137"}
+    rows = [
+        ForestRow("Grade group", heading=True, p_text="interaction P = 0.012, approximate"),
+        ForestRow("  I-II", text="19.31 (2.48-150.31)", **cells),
+        ForestRow("  III-IV", text="1.49 (0.52-4.28)", **cells),
+    ]
+    figure = forest_figure(rows, "f", "caption", tested="P, Holm")
+    layout = figure.plot.layout
+    words = {one.text: one.xshift for one in layout.annotations}
+    for left, right in (
+        ("1,012/1,137", "19.31 (2.48-150.31)"),
+        ("19.31 (2.48-150.31)", "0.052"),
+        ("<b>Events/n</b>", "<b>HR (95 % CI)</b>"),
+    ):
+        assert words[right] - words[left] >= 7 * len(left.strip("</b>")) + 10
+    last = "interaction P = 0.012, approximate"
+    assert layout.margin.r >= words[f"<i>{last}</i>"] + 6 * len(last)
+
+
+def test_a_long_label_is_short_beside_the_drawing_and_whole_on_hover_and_in_the_data():
+    site = "Municipal University Hospital of the Northern Province, Department of Urology"
+    rows = [
+        ForestRow("Site", heading=True),
+        ForestRow(
+            f"  {site}", value=2.0, low=1.0, high=4.0, text="2.00 (1.00-4.00)", counts="9/20"
+        ),
+        ForestRow(f"  {site} B", text="suppressed", counts="1/9"),
+    ]
+    figure = forest_figure(rows, "f", "caption")
+    drawn = figure.plot.layout.yaxis.ticktext
+    assert all(len(label) <= 30 for label in drawn)
+    assert drawn[1].endswith("…")
+    assert figure.data["row"].tolist()[1] == f"Site: {site}"
+    assert any(site in str(trace.hovertemplate) for trace in figure.plot.data)
+    hovers = [one.hovertext for one in figure.plot.layout.annotations if one.text == "suppressed"]
+    assert hovers == [f"{site} B"]
+
+
+def test_names_from_a_cohort_are_drawn_sign_by_sign():
+    site = "<a href='http://x/'>B</a> & $x$ %{x}"
+    rows = [ForestRow(site, value=2.0, low=1.0, high=4.0, text="2.00 (1.00-4.00)", counts="9/20")]
+    levels = pd.DataFrame(
+        [{"variable": "Site", "level": site, "value": 0.7, "ci_low": 0.6, "ci_high": 0.8,
+          "n": 20, "events": 9, "status": "ok", "reason": None}]
+    )  # fmt: skip
+    forest = forest_figure(rows, "f", "caption")
+    by_level = levels_figure(levels, "crpnet", "c_index", "l", "caption")
+    for figure in (forest, by_level):
+        drawn = figure.plot.to_json()
+        assert "<a" not in drawn
+        assert "\\u003ca" not in drawn
+        assert "%{x}" not in drawn
+        assert "$x$" not in drawn
+    assert forest.data["row"].tolist() == [site]
+    assert by_level.data["level"].tolist() == [site]
 
 
 def test_remarks_are_told_once_with_the_rows_they_are_about():

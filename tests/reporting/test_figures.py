@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from crpnet_bench.errors import InputError
+from crpnet_bench.reporting.cohort_figures import distributions_figure, flow_figure
 from crpnet_bench.reporting.figures import Figure, can_export, dress, empty_figure, text
 from crpnet_bench.reporting.model_looks import model_color
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title
@@ -50,6 +51,25 @@ def test_words_from_data_are_drawn_sign_by_sign():
     assert unescape(safe) == label
     assert not any(sign in safe for sign in ("<", "$", "%{"))
     assert text(3) == "3"
+
+
+def test_sites_and_reasons_of_a_cohort_are_drawn_sign_by_sign():
+    site = "<b>B</b> & $x$"
+    patients = pd.DataFrame(
+        {"patient_id": list("abcd"), "site": [site, "A", site, "A"], "status": [0, 1, 1, 0]}
+    )
+    figure = distributions_figure(patients, "d")
+    drawn = {str(level) for trace in figure.plot.data for level in trace.x}
+    assert drawn == {"A", text(site)}
+    assert set(figure.data["site"]) == {"A", site}
+    flow = pd.DataFrame(
+        [{"step": "excluded", "kind": "leaves", "reason": site, "patients": 2, "events": 1}]
+    )
+    words = [one.text or "" for one in flow_figure(flow, "f").plot.layout.annotations]
+    assert any(text(site) in one for one in words)
+    reason = empty_figure("n", site)
+    assert reason.plot.layout.annotations[0].text == text(site)
+    assert reason.caption == site
 
 
 def test_models_keep_one_title_and_one_colour():

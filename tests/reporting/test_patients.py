@@ -79,6 +79,14 @@ def test_a_patient_is_placed_among_the_others_without_naming_them(sample):
     assert highest not in figure.caption
 
 
+def test_an_identifier_is_drawn_sign_by_sign(sample):
+    patient = str(sample.of_model("crpnet")["patient_id"].iloc[0])
+    figure = position_figure(sample, "crpnet", patient, "<i>D</i> & $1$")
+    words = [one.text for one in figure.plot.layout.annotations]
+    assert "<b>&lt;i&gt;D&lt;/i&gt; &amp; &#36;1&#36;</b>" in words
+    assert figure.caption.startswith("<i>D</i> & $1$: risk")
+
+
 def test_pictures_are_found_in_the_runs_folder_only(tmp_path):
     home = Home(tmp_path)
     folder = home.runs / "r" / "explain" / "crpnet" / "abc"
