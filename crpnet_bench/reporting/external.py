@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -144,24 +145,41 @@ def ledger_table(home: Home, record: RunRecord) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def validation_remarks(home: Home, run_id: str) -> list[tuple[str, tuple[str, ...]]]:
+def _validations(data: RunData) -> list[tuple[str, Path]]:
+    """The other cohorts that still stand beside the run, and the folders of their validations.
+
+    The files of a validation outlive its cohort in the registry; they speak of patients whom
+    nothing else on the page shows.
+    """
+    shown = {one.pinned for one in data.sets if one.role == "external"}
+    folders = sorted((data.home.runs / data.record.run_id / "external").glob("*"))
+    return [(folder.name, folder) for folder in folders if folder.name in shown]
+
+
+def validation_remarks(data: RunData) -> list[tuple[str, tuple[str, ...]]]:
     """Cohort and the sentences without which its external validation misleads."""
     found = []
-    for path in sorted((home.runs / run_id / "external").glob("*/validation.json")):
+    for cohort, folder in _validations(data):
+        path = folder / "validation.json"
+        if not path.is_file():
+            continue
         about = json.loads(path.read_text(encoding="utf-8"))
         told = (*about["remarks"], *about["failures"])
-        found.append((str(about["cohort"]), tuple(readable(one) for one in told)))
+        found.append((cohort, tuple(readable(one) for one in told)))
     return found
 
 
-def transport_tables(home: Home, run_id: str) -> list[tuple[str, pd.DataFrame]]:
+def transport_tables(data: RunData) -> list[tuple[str, pd.DataFrame]]:
     """Cohort and how each model's discrimination changed from the run's own patients to it."""
     found = []
-    for path in sorted((home.runs / run_id / "external").glob("*/transport.parquet")):
+    for cohort, folder in _validations(data):
+        path = folder / "transport.parquet"
+        if not path.is_file():
+            continue
         table = read_table(path, TRANSPORT_COLUMNS)
         titles = {str(name): model_title(str(name)) for name in table["model"].unique()}
         shown = transport_table(table, titles)
-        found.append((path.parent.name, shown.rename(columns=lambda name: name.capitalize())))
+        found.append((cohort, shown.rename(columns=lambda name: name.capitalize())))
     return found
 
 

@@ -49,10 +49,10 @@ horizon = max(record_horizons) if (record_horizons := samples[0].settings.horizo
 if part == "Performance":
     own = f"{record.cohort}@{record.cohort_version}"
     remarked = [(own, tuple(readable(one) for one in record.remarks))]
-    for cohort, remarks in (*remarked, *validation_remarks(now.home, record.run_id)):
+    for cohort, remarks in (*remarked, *validation_remarks(data)):
         if remarks:
             points = "\n".join(f"- {plain(remark)}" for remark in remarks)
-            st.warning(f"On {cohort}:\n{points}", icon=":material/flag:")
+            st.warning(f"On {plain(cohort)}:\n{points}", icon=":material/flag:")
     model = choose_model(data, "external_model")
     terms("c_index", "auc", "hr_per_sd", "observed_expected", "slope", "wanted", "interval")
     table = of_page("sets", model, make=lambda: sets_metrics(samples, model, "c_index"))
@@ -67,8 +67,8 @@ if part == "Performance":
         caption=f"A validation wants {WANTED_EVENTS} events (Collins et al., Stat Med 2016). "
         f"Calibration at {horizon / 12:g} years.",
     )
-    for cohort, changes in transport_tables(now.home, record.run_id):
-        st.markdown(f"**To {cohort}**")
+    for cohort, changes in transport_tables(data):
+        st.markdown(f"**To {plain(cohort)}**")
         show_table(
             changes,
             f"change-{cohort}",

@@ -5,6 +5,7 @@ from page_parts import choice, choose_model, headline, kept, of_page, require_ru
 from wording import plain, terms
 
 from crpnet_bench.registry import views
+from crpnet_bench.reporting.names import model_title
 from crpnet_bench.reporting.patients import (
     absolute_risk,
     patient_scores,
@@ -30,6 +31,12 @@ everyone = sorted(
 )
 names = run_local_names(everyone, run_id) if hidden else {one: one for one in everyone}
 table = of_page("patients", model, hidden, make=lambda: patients_table(sample, model, names))
+if table.empty:
+    st.info(
+        f"{plain(model_title(model))} has no predictions for these patients.",
+        icon=":material/person_off:",
+    )
+    st.stop()
 show_table(table, "patients", caption="A click on a heading sorts. Highest risk first.")
 
 by_name = {names[str(patient)]: str(patient) for patient in sample.patients["patient_id"]}

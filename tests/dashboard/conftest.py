@@ -273,7 +273,7 @@ def import_external(home: Home, folder: Path, run_id: str) -> None:
         registry.record_look(look)
         registry.import_external(run_id, cohort.name, predictions, evaluate(predictions, outcomes))
     remarks = {"cohort": cohort.pinned, "remarks": ["looked at once"], "failures": []}
-    place = home.runs / run_id / "external" / cohort.name / "validation.json"
+    place = home.runs / run_id / "external" / cohort.pinned / "validation.json"
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps(remarks))
     changes = {

@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crpnet_bench.benchmark.evaluate import evaluate_run
+from crpnet_bench.benchmark.onboarding import remove_cohort
 from crpnet_bench.home import HOME_VARIABLE, Home
 from crpnet_bench.registry import views
 from crpnet_bench.reporting.published import PUBLISHED_RUN
@@ -127,6 +128,30 @@ def test_an_external_cohort_can_be_chosen_on_every_page(opened: Opened, validate
     assert "External: elsewhere" in text_of(app)
     hold(part_of(app, "km_part", "Side by side"))
     assert len(app.get("plotly_chart")) == 4
+
+
+def test_a_removed_cohort_is_told_by_the_ledger_only(
+    opened: Opened, validated_home: Home, tmp_path: Path
+):
+    shutil.copytree(validated_home.root, tmp_path / "copy")
+    home = Home(tmp_path / "copy")
+    remove_cohort(home, "elsewhere")
+    app = opened(home, "external.py", cohort="drawn")
+    hold(app)
+    assert any("not applied to another cohort" in info.value for info in app.info)
+    assert "elsewhere" not in text_of(app)
+    assert not any("elsewhere" in warning.value for warning in app.warning)
+    assert list(table_of(app, 1).index) == ["Training, out-of-fold", "Validation"]
+    ledger = part_of(app, "external_part", "Ledger").dataframe[-1].value
+    assert any(str(cohort).startswith("elsewhere@") for cohort in ledger["Cohort"])
+
+
+def test_a_model_without_predictions_for_a_set_says_so(opened: Opened, validated_home: Home):
+    app = opened(validated_home, "patients.py", cohort="drawn", patients="External: elsewhere")
+    hold(app)
+    app.selectbox(key="patient_model").set_value("ssign").run()
+    hold(app)
+    assert any(i.value == "SSIGN has no predictions for these patients." for i in app.info)
 
 
 # ---------------------------------------------------------------- numbers
