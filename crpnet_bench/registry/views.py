@@ -164,10 +164,8 @@ def snapshot_key(home: Home) -> str:
     Returns:
         Empty where nothing was ever registered.
     """
-    number = _current(home)
-    if number is None:
-        return ""
-    return f"{number}-{(home.views / _POINTER).stat().st_mtime_ns}"
+    number = snapshot_number(home)
+    return f"{number}-{(home.views / _POINTER).stat().st_mtime_ns}" if number else ""
 
 
 def read(home: Home, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:

@@ -9,7 +9,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crpnet_bench.reporting.figures import GREY, Figure, dress, empty_figure, text, with_alpha
+from crpnet_bench.reporting.figures import (
+    GREY,
+    Figure,
+    dress,
+    empty_figure,
+    shortened,
+    text,
+    with_alpha,
+)
 from crpnet_bench.reporting.forest import ForestRow
 from crpnet_bench.reporting.model_looks import model_color, model_symbol
 from crpnet_bench.reporting.names import METRIC_TITLES, model_title, variable_title
@@ -22,7 +30,7 @@ __all__ = ["bars_figure", "correlation_figure", "forest_figure", "levels_figure"
 _ROW = 27  # pixels a row of a forest plot
 _LETTER = 7  # pixels that a letter of 12 pixels needs at most, on average
 _GAP = 14  # pixels between columns of text
-_LONGEST = 30  # letters of a label beside a drawing
+_WIDEST = 220  # pixels of a label beside a drawing
 _CLIP = (0.05, 50.0)  # limits of a forest plot's axis; arrows beyond
 _TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
@@ -135,7 +143,7 @@ def forest_figure(
     words, width = _columns(rows, places, counted, tested)
     dress(plot, height=96 + _ROW * (len(rows) + 1), legend=False)
     plot.update_layout(annotations=words, margin={"r": width})
-    labels = [text(_brief(row.label)) for row in rows]
+    labels = [text(shortened(row.label, _WIDEST)) for row in rows]
     plot.update_yaxes(
         tickvals=places, range=[-0.7, len(rows) + 0.6], showgrid=False,
         zeroline=False, ticks="", showline=False,
@@ -195,18 +203,13 @@ def _wide(cells: Sequence[str]) -> int:
 
 def _word(words: str, y: float, start: int, row: ForestRow | None = None) -> dict[str, object]:
     """Text right of the drawing; it tells the row's whole label where that was shortened."""
-    cut = row is not None and _brief(row.label) != row.label
+    cut = row is not None and shortened(row.label, _WIDEST) != row.label
     hover = {"hovertext": text(row.label.strip())} if row is not None and cut else {}
     return {
         "text": words, "x": 1, "xref": "paper", "xanchor": "left", "xshift": start,
         "y": y, "yref": "y", "yanchor": "middle", "showarrow": False, "align": "left",
         "font": {"size": 12}, **hover,
     }  # fmt: skip
-
-
-def _brief(label: str) -> str:
-    """A label that leaves room for the drawing; hover and data have it whole."""
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1].rstrip()}…"
 
 
 def _notes(rows: Sequence[ForestRow]) -> str:
@@ -324,7 +327,7 @@ def levels_figure(table: pd.DataFrame, model: str, metric: str, name: str, label
     )
     plot.update_yaxes(
         autorange="reversed", showgrid=False, type="category", tickvals=labels,
-        ticktext=[text(_brief(label)) for label in whole],
+        ticktext=[text(shortened(label, _WIDEST)) for label in whole],
     )  # fmt: skip
     unknown = [
         f"{variable}: {level} ({reason})" if level else f"{variable} ({reason})"

@@ -26,6 +26,8 @@ __all__ = [
     "dress",
     "empty_figure",
     "faded",
+    "label_width",
+    "shortened",
     "text",
     "with_alpha",
 ]
@@ -173,6 +175,24 @@ def text(value: object) -> str:
     """
     safe = escape(str(value), quote=False)
     return safe.replace("%{", "%&#123;").replace("$", "&#36;")
+
+
+def label_width(words: str) -> int:
+    """Pixels that words of a label's size need at most."""
+    return sum(11 if letter.isupper() or letter in "mw" else 7 for letter in words)
+
+
+def shortened(label: str, widest: float) -> str:
+    """A label that is at most so many pixels wide; hover and data have it whole.
+
+    >>> shortened("Low risk", 90), shortened("Department of Urology", 90)
+    ('Low risk', 'Department…')
+    """
+    if label_width(label) <= widest:
+        return label
+    while label and label_width(f"{label}…") > widest:
+        label = label[:-1]
+    return f"{label.rstrip()}…"
 
 
 def with_alpha(color: str, alpha: float) -> str:

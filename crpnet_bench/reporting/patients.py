@@ -122,8 +122,8 @@ def score_notes(table: pd.DataFrame) -> str:
     return " ".join(f"{', '.join(names)}: {note}." for note, names in about.items())
 
 
-def _listed(cell: object) -> list[str]:
-    return [] if pd.isna(cell) else [str(one) for one in json.loads(str(cell))]  # type: ignore[call-overload] # one cell
+def _listed(cell: str | None) -> list[str]:
+    return [] if pd.isna(cell) else [str(one) for one in json.loads(cell)]
 
 
 def score_trace(home: Home, cohort: str, patient: str) -> pd.DataFrame:

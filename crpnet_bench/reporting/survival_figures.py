@@ -15,6 +15,8 @@ from crpnet_bench.reporting.figures import (
     dress,
     empty_figure,
     faded,
+    label_width,
+    shortened,
     text,
     with_alpha,
 )
@@ -66,7 +68,7 @@ def kaplan_meier_figure(
         return empty_figure(name, "No group has enough patients to be drawn.")
     width = _NARROW_WIDTH if narrow else _WIDTH
     labels = _row_labels(curves, width)
-    left = max(_LEFT, _BESIDE_LABEL + max(map(_pixels, labels)))
+    left = max(_LEFT, _BESIDE_LABEL + max(map(label_width, labels)))
     pixels = width - left - _RIGHT
     ticks = _ticks_with_room(curves, pixels, narrow=narrow)
     plot = _axes(ticks, len(curves), height, left)
@@ -74,7 +76,7 @@ def kaplan_meier_figure(
     for place, (level, curve) in enumerate(curves.items()):
         color = group_color(level, place)
         count = "" if narrow else f" (n = {curve.n}, {_events(curve.n_events)})"
-        in_legend = text(_cut(level, width / 2)) + count
+        in_legend = text(shortened(level, width / 2)) + count
         _draw_curve(plot, level, curve, color, _DASHES[place % 6], in_legend)
         plot.add_trace(_censor_marks(level, curve, color, tick_width), row=1, col=1)
     _draw_numbers(plot, curves, labels, ticks, narrow=narrow)
@@ -117,20 +119,7 @@ def _ticks_with_room(
 
 def _row_labels(levels: Iterable[str], width: float) -> list[str]:
     """The groups' names, none wider than its part of the figure."""
-    return [_cut(level, _LONGEST_LABEL * width) for level in levels]
-
-
-def _cut(label: str, pixels: float) -> str:
-    if _pixels(label) <= pixels:
-        return label
-    while label and _pixels(label) + _pixels("...") > pixels:
-        label = label[:-1]
-    return f"{label.rstrip()}..."
-
-
-def _pixels(label: str) -> int:
-    """At most so wide is a group's name."""
-    return sum(11 if letter.isupper() or letter in "mw" else 7 for letter in label)
+    return [shortened(level, _LONGEST_LABEL * width) for level in levels]
 
 
 def _numbers(curve: KaplanMeier, ticks: Sequence[float], narrow: bool) -> list[str]:
@@ -367,7 +356,7 @@ def incidence_figure(
                     y=100 * _from(0.0, values[seen]),
                     mode="lines",
                     line={"color": color, "width": 2.4, "shape": "hv", "dash": dash},
-                    name=f"{text(_cut(level, _WIDTH / 2))}: {what}",
+                    name=f"{text(shortened(level, _WIDTH / 2))}: {what}",
                     hovertemplate="%{x:.1f} months: %{y:.1f} %<extra>"
                     + f"{text(level)}: {what}"
                     + "</extra>",

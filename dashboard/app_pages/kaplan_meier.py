@@ -144,6 +144,6 @@ else:
                 f"incidence-{stem}",
                 sample.endpoint,
                 notes=left_out(grouping),
-            ),  # fmt: skip
+            ),
             key="incidence",
         )

@@ -152,7 +152,7 @@ def test_names_from_data_are_drawn_sign_by_sign_and_cut_where_they_are_too_long(
     drawn = _drawn_alone([5.0, 10.0], [1, 0], name)
     legend = next(trace.name for trace in drawn if trace.showlegend)
     assert legend.startswith("&lt;b&gt;Municipal")
-    assert "..." in legend
+    assert "…" in legend
     table = pd.DataFrame({"time": [5.0, 10.0], "status": [1, 0], "group": name})
     for narrow, widest in ((False, 250), (True, 125)):
         found = group_survival(Grouping("x", table, (name,)))
