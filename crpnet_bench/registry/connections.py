@@ -1,8 +1,8 @@
 """Connections to DuckDB: one of its own for a writer, one instance that all readers share.
 
-To start an instance takes DuckDB some 17 ms, to attach a file to a running one 1 ms, and a page
-of the dashboard reads up to seventeen times. A file stays attached only as long as somebody reads it, so
-that a damaged or replaced one is noticed at the next read.
+To start an instance takes DuckDB 18 ms, to attach a file to a running one 1 ms, and the first page
+of the dashboard reads 17 times. A file stays attached only as long as somebody reads it, so that a
+damaged or replaced one is noticed at the next read.
 """
 
 from __future__ import annotations
